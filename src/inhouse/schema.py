@@ -1,0 +1,280 @@
+"""Every noun that crosses a wire: HTTP bodies, job specs, and the engine socket's frames.
+
+It knows shapes and limits, never behaviour. Two rules hold for every model here: values are frozen, and a
+field that is not named is refused, so that nothing is ever accepted and ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+JOB_STATES = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
+TERMINAL_STATES = ("succeeded", "failed", "cancelled")
+FILE_PURPOSES = ("fine-tune", "fine-tune-results", "batch", "batch_output", "user_data", "evals")
+
+JobState = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
+JobKind = Literal["tune", "serve", "evaluate", "batch"]
+FinishReason = Literal["stop", "length"]
+
+
+class Wire(BaseModel):
+    """A frozen value that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+# ── conversations ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class TextPart(Wire):
+    """A piece of message content. Text is the only kind a text model reads."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(Wire):
+    """One turn of a conversation. `weight` 0 or 1 says whether a reply is trained on (training files only)."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    weight: Literal[0, 1] | None = None
+
+    @property
+    def text(self) -> str:
+        """The content as one string."""
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+# ── the engine's socket ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Sampling(Wire):
+    """How the next token is chosen and when to stop. Temperature 0 is greedy."""
+
+    max_new_tokens: Annotated[int, Field(ge=0)] | None = None
+    """None: until the end of the context."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """0: no limit."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """None: not reported; k: the chosen token's and the k most likely ones'."""
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
+    logit_bias: dict[int, float] = Field(default_factory=dict)
+
+
+class EngineRequest(Wire):
+    """One request as the gateway hands it to an engine. Exactly one of messages, prompt, tokens is given."""
+
+    id: str
+    project: str = "default"
+    """Which prefix-cache and fairness domain it belongs to."""
+    messages: tuple[Message, ...] | None = None
+    prompt: str | None = None
+    tokens: tuple[int, ...] | None = None
+    adapter: str | None = None
+    """The adapter's artifact digest; None is the base itself."""
+    n: Annotated[int, Field(ge=1, le=128)] = 1
+    echo: bool = False
+    """Also report the prompt (and its log-probabilities when asked), as completions' `echo` does."""
+    sampling: Sampling = Sampling()
+
+
+class TokenLogprob(Wire):
+    """A token's text, bytes and log-probability, with the most likely alternatives."""
+
+    id: int
+    token: str
+    bytes: list[int]
+    logprob: float | None = None
+    """None for the first token of an echoed prompt, which nothing precedes."""
+    top: list[TokenLogprob] = Field(default_factory=list)
+
+
+class Delta(Wire):
+    """New text of one choice. `finish_reason` is set on the choice's last delta and only there."""
+
+    index: int = 0
+    text: str = ""
+    tokens: int = 0
+    """How many generated tokens this delta accounts for (held-back text may arrive in a later one)."""
+    logprobs: list[TokenLogprob] | None = None
+    finish_reason: FinishReason | None = None
+
+
+class Usage(Wire):
+    """Tokens counted. `completion_tokens` sums over all choices."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class EngineDone(Wire):
+    """The last frame of a request that went well."""
+
+    usage: Usage
+    base_digest: str
+    adapter: str | None = None
+
+
+class EngineFault(Wire):
+    """The last frame of a request that did not: an error by its code, or an internal fault."""
+
+    status: int
+    type: str
+    code: str
+    message: str
+    param: str | None = None
+
+
+class EngineFrame(Wire):
+    """One line on the socket, engine to gateway. Exactly one field is set."""
+
+    delta: Delta | None = None
+    done: EngineDone | None = None
+    fault: EngineFault | None = None
+    stats: dict[str, float] | None = None
+
+
+class EngineCall(Wire):
+    """One line on the socket, gateway to engine; the connection's end is the request's cancellation."""
+
+    op: Literal["generate", "stats"]
+    request: EngineRequest | None = None
+
+
+# ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+Auto = Literal["auto"]
+
+
+class TuneSpec(Wire):
+    """What a tuning job does. "auto" is resolved by the worker, which reports what it chose and why."""
+
+    base: str
+    """The base's registered name."""
+    training: str
+    """Artifact digest of the training rows (JSONL)."""
+    training_name: str = "training file"
+    """What to call the file in errors."""
+    validation: str | None = None
+    method: Literal["lora", "full"] | Auto = "auto"
+    epochs: Annotated[int, Field(ge=1, le=1000)] | Auto = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = "auto"
+    """Examples a step."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | Auto = "auto"
+    learning_rate_multiplier: Annotated[float, Field(gt=0)] | Auto = "auto"
+    """OpenAI's knob: times the rate that "auto" would choose."""
+    rank: Annotated[int, Field(ge=1, le=512)] | Auto = "auto"
+    alpha: Annotated[float, Field(gt=0)] | Auto = "auto"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    suffix: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_.\-]*$")] = ""
+    checkpoint_every: Annotated[int, Field(ge=1)] | Auto = "auto"
+    """Steps between checkpoints."""
+    request: dict[str, Any] = Field(default_factory=dict)
+    """What the caller asked, in the API's words (file ids, metadata): shown back, never acted on."""
+
+
+class ServeSpec(Wire):
+    """What a serving job does: hold one base resident and answer requests for it and its adapters."""
+
+    base: str
+
+
+class JobFault(Wire):
+    """Why a job failed, as OpenAI's `error` object of a job."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Job(Wire):
+    """A job as the store knows it. Times are Unix seconds (UTC)."""
+
+    id: str
+    project: str
+    kind: JobKind
+    state: JobState
+    spec: dict[str, Any]
+    fence: int = 0
+    attempts: int = 0
+    worker: str | None = None
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    result: dict[str, Any] = Field(default_factory=dict)
+    error: JobFault | None = None
+    x_state: str | None = None
+    """A finer word than `state`: loading, ready, paused: disk_full, ..."""
+
+
+class Event(Wire):
+    """One line of a job's log. `type` metrics carries numbers in `data`, as OpenAI's job events do."""
+
+    id: str
+    job: str
+    created_at: float
+    level: Literal["info", "warn", "error"] = "info"
+    type: Literal["message", "metrics"] = "message"
+    message: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class File(Wire):
+    """An uploaded file: its content lives among the artifacts, under `digest`."""
+
+    id: str
+    project: str
+    filename: str
+    purpose: str
+    bytes: int
+    digest: str
+    created_at: float
+
+
+class ModelCard(Wire):
+    """A model that can be asked: a base, a base with an adapter, or a fully tuned base."""
+
+    name: str
+    project: str | None
+    """None: every project may use it (bases)."""
+    kind: Literal["base", "adapter", "full"]
+    base: str
+    """The name of the base it runs on; its own name for a base."""
+    source: str | None = None
+    """Where a base's weights are: "embedded", a folder, or a hub id."""
+    digest: str | None = None
+    """The artifact of an adapter or of a fully tuned base."""
+    base_digest: str | None = None
+    """Digest of the base an adapter was trained on; another base is refused."""
+    job: str | None = None
+    created_at: float
+    facts: dict[str, Any] = Field(default_factory=dict)
+    """What is worth knowing: context length, parameters, parents, hyperparameters."""
+
+
+class Replica(Wire):
+    """A running engine: which base it holds and where it listens."""
+
+    job: str
+    fence: int
+    base: str
+    address: str
+    """`unix:/path/to/socket`"""
+    base_digest: str
+    context: int
+    ready: bool

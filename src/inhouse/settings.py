@@ -1,0 +1,194 @@
+"""One frozen object of settings, from flags > INHOUSE_* > inhouse.toml > defaults.
+
+The only reader of the environment. Every value remembers where it came from, for `inhouse config --origin`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from inhouse.errors import InvalidRequest
+
+PREFIX = "INHOUSE_"
+FILE_NAME = "inhouse.toml"
+
+
+def user_data_dir() -> Path:
+    """Where a user's programs keep data on this system."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "inhouse"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "inhouse"
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "inhouse"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator may choose. Defaults are the ones we would use ourselves."""
+
+    data_dir: Path = field(default_factory=user_data_dir)
+    """Database, artifacts, scratch and logs all live below it."""
+    database_url: str = ""
+    """Empty: SQLite in data_dir. Or postgresql://user:password@host/name"""
+    host: str = "127.0.0.1"
+    """Loopback: reachable from elsewhere only when an operator says so."""
+    port: int = 8420
+    base: str = "seedling"
+    """The base that serves and is tuned when nobody names one: the embedded one."""
+    device: str = "auto"
+    """Which device the workshop uses; auto is the first that discovery finds."""
+    dtype: str = "auto"
+    """float32 or bfloat16 for frozen weights; auto goes by size and device."""
+    threads: int = 0
+    """CPU threads a job may use; 0 is all of this machine's."""
+    worker: bool = True
+    """Whether the server starts a worker on this machine. Off where workers run elsewhere."""
+    serve_slots: int = 2
+    """Bases held resident at once by one worker."""
+    tune_slots: int = 1
+    """Tuning jobs run at once by one worker: more would share the same cores."""
+    lease_s: float = 15.0
+    """A job whose worker is silent this long is given to another. Heartbeats come three times as often."""
+    load_wait_s: float = 60.0
+    """How long a request waits for its base to load before it gets 503 model_loading."""
+    linger_s: float = 60.0
+    """How long a server started by Client() outlives its last client and job."""
+    drain_s: float = 20.0
+    """How long running streams may take to end after SIGTERM."""
+    max_body_bytes: int = 10 * 2**20
+    """Largest JSON body. Files have a limit of their own."""
+    max_file_bytes: int = 512 * 2**20
+    max_line_bytes: int = 4 * 2**20
+    """Longest row of a training file."""
+    max_running: int = 32
+    """Sequences an engine decodes at once."""
+    max_queued: int = 1024
+    """Requests that may wait for an engine before 503 engine_overloaded."""
+    cache_tokens: int = 0
+    """Tokens the paged cache holds; 0 is four full contexts, or max_running short ones, whichever is more."""
+    idle_reader_s: float = 5.0
+    """A client that reads nothing this long while text waits for it is disconnected."""
+    log_level: str = "info"
+
+    @property
+    def database(self) -> str:
+        """The database's URL, with the default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'inhouse.db'}"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        return self.data_dir / "artifacts"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Jobs' own folders: checkpoints and unfinished adapters."""
+        return self.data_dir / "jobs"
+
+    @property
+    def run_dir(self) -> Path:
+        """What lives only while a server runs: its address, its local key."""
+        return self.data_dir / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make another process load these same settings."""
+        return {
+            PREFIX + f.name.upper(): str(int(value) if isinstance(value := getattr(self, f.name), bool) else value)
+            for f in fields(self)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where one setting's value came from."""
+
+    name: str
+    value: Any
+    source: str
+
+
+def load(flags: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings with every layer applied. Raises InvalidRequest naming the setting, the layer and the cure."""
+    return _resolve(flags, environ)[0]
+
+
+def origins(flags: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None) -> list[Origin]:
+    """Each setting's value and the layer that decided it, in declaration order."""
+    settings, sources = _resolve(flags, environ)
+    return [Origin(f.name, getattr(settings, f.name), sources.get(f.name, "default")) for f in fields(settings)]
+
+
+def _resolve(
+    flags: Mapping[str, Any] | None, environ: Mapping[str, str] | None
+) -> tuple[Settings, dict[str, str]]:
+    environ = os.environ if environ is None else environ
+    types = get_type_hints(Settings)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+
+    def take(name: str, raw: Any, source: str) -> None:
+        if name not in types:
+            known = ", ".join(types)
+            raise InvalidRequest(f"{source}: there is no setting {name!r}. Known settings: {known}.", param=name)
+        values[name] = _convert(name, types[name], raw, source)
+        sources[name] = source
+
+    file = _config_file(environ)
+    if file is not None:
+        for name, raw in _read_toml(file).items():
+            take(name, raw, str(file))
+    for variable, raw in environ.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and name not in ("config", "url", "api_key"):
+            take(name, raw, variable)
+    for name, raw in (flags or {}).items():
+        if raw is not None:
+            take(name, raw, f"--{name.replace('_', '-')}")
+    return replace(Settings(), **values), sources
+
+
+def _config_file(environ: Mapping[str, str]) -> Path | None:
+    """INHOUSE_CONFIG, else inhouse.toml in this folder or in the data folder."""
+    if named := environ.get(PREFIX + "CONFIG"):
+        if not Path(named).is_file():
+            raise InvalidRequest(f"INHOUSE_CONFIG names {named}, which is no file. Create it or unset the variable.")
+        return Path(named)
+    data_dir = Path(environ.get(PREFIX + "DATA_DIR") or user_data_dir())
+    return next((p for p in (Path(FILE_NAME), data_dir / FILE_NAME) if p.is_file()), None)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise InvalidRequest(f"{file} is not valid TOML: {e}. Mend the line it names.") from e
+
+
+def _convert(name: str, kind: type, raw: Any, source: str) -> Any:
+    try:
+        if kind is Path:
+            return Path(raw).expanduser().absolute()
+        if kind is bool and isinstance(raw, str):
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[raw.lower()]
+        return kind(raw)
+    except (TypeError, ValueError, KeyError) as e:
+        raise InvalidRequest(f"{source}: {name} = {raw!r} is not a {kind.__name__}.", param=name) from e
+
+
+def client_url() -> str | None:
+    """INHOUSE_URL: the server that Client() uses when none is named."""
+    return os.environ.get(PREFIX + "URL")
+
+
+def client_key() -> str | None:
+    """INHOUSE_API_KEY: the key that Client() uses when none is given."""
+    return os.environ.get(PREFIX + "API_KEY")
