@@ -1,0 +1,1 @@
+"""The bases that come with the package, each a Hugging Face folder. Data only."""

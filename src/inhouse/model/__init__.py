@@ -1,0 +1,1 @@
+"""Our decoder and its weights: one forward pass for training and serving."""

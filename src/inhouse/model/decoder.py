@@ -1,0 +1,144 @@
+"""The decoder: one forward pass for training and for serving.
+
+It works on a flat stream of tokens, without a batch dimension and without padding; which tokens see which is
+`attend`'s matter, what is added to a linear layer is `adapters`'. It knows no files: `model.weights` builds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from inhouse.model.config import ModelConfig
+from inhouse.model.layers import Adapters, Attend, Block, Linear, Norm, Packed, Rotation
+
+
+@dataclass(slots=True)
+class Decoder:
+    """A model of one of the families, with its weights on one device and in one type."""
+
+    config: ModelConfig
+    embedding: Tensor
+    """[V, D]"""
+    positions: Tensor | None
+    """[context, D] learned positions (GPT-2); the others rotate."""
+    blocks: list[Block]
+    norm: Norm
+    head: Tensor
+    """[V, D]; the embedding itself when tied."""
+    rotation: Rotation | None
+    recompute: bool = False
+    """Keep only each block's input for the backward pass: less memory, a third more work."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.dtype
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        attend: Attend,
+        adapters: Adapters | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """Final hidden states of the stream, or of its `rows` alone.
+
+        tokens     [T]       int64
+        positions  [T]       int64, each token's place in its own sequence
+        rows       [N]       int64, which places of the stream are wanted; None is all
+        returns    [N or T, D], after the final norm
+        """
+        x = F.embedding(tokens, self.embedding)  # [T, D]
+        if self.positions is not None:
+            x = x + F.embedding(positions, self.positions)
+        rotation = None if self.rotation is None else self.rotation(positions, self.config.context)
+        for block in self.blocks:
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, rotation, attend, adapters, use_reentrant=False)
+            else:
+                x = block(x, rotation, attend, adapters)
+        return self.norm(x if rows is None else x[rows])
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of every token of the vocabulary. hidden [N, D] → [N, V] float32."""
+        return F.linear(hidden, self.head).float()
+
+    def score(self, sequences: list[list[int]], adapters: Adapters | None = None) -> Tensor:
+        """Logits at every place of each sequence, one after the other: the plain oracle. → [sum of T, V]."""
+        tokens = torch.tensor([t for s in sequences for t in s], device=self.device)
+        positions = torch.cat([torch.arange(len(s)) for s in sequences]).to(self.device)
+        return self.logits(self.forward(tokens, positions, Packed([len(s) for s in sequences]), adapters))
+
+    def linears(self) -> Iterator[Linear]:
+        """Every linear layer that an adapter may change, in order."""
+        for block in self.blocks:
+            yield from (block.attention.qkv, block.attention.out, block.mlp.up, block.mlp.down)
+
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight under the name of its first part, fused ones whole: what full tuning trains."""
+        yield "embedding", self.embedding
+        if self.positions is not None:
+            yield "positions", self.positions
+        for i, block in enumerate(self.blocks):
+            attention = block.attention
+            for label, linear in (
+                ("qkv", attention.qkv),
+                ("out", attention.out),
+                ("up", block.mlp.up),
+                ("down", block.mlp.down),
+            ):
+                yield f"blocks.{i}.{label}.weight", linear.weight
+                if linear.bias is not None:
+                    yield f"blocks.{i}.{label}.bias", linear.bias
+            for label, norm in (
+                ("attention_norm", block.attention_norm),
+                ("q_norm", attention.q_norm),
+                ("k_norm", attention.k_norm),
+                ("mlp_norm", block.mlp_norm),
+            ):
+                if norm is not None:
+                    yield from _norm_tensors(f"blocks.{i}.{label}", norm)
+        yield from _norm_tensors("norm", self.norm)
+        if self.head is not self.embedding:
+            yield "head", self.head
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has."""
+        return sum(t.numel() for _, t in self.named_tensors())
+
+
+def greedy(
+    decoder: Decoder,
+    prompt: list[int],
+    count: int,
+    adapters: Adapters | None = None,
+    stop: frozenset[int] = frozenset(),
+) -> list[int]:
+    """The slow, obvious way to generate: the whole sequence again for every token. The engine's oracle."""
+    tokens = list(prompt)
+    with torch.no_grad():
+        for _ in range(count):
+            stream = torch.tensor(tokens, device=decoder.device)
+            places = torch.arange(len(tokens), device=decoder.device)
+            hidden = decoder.forward(stream, places, Packed([len(tokens)]), adapters, places[-1:])
+            tokens.append(int(decoder.logits(hidden).argmax()))
+            if tokens[-1] in stop:
+                break
+    return tokens[len(prompt) :]
+
+
+def _norm_tensors(label: str, norm: Norm) -> Iterator[tuple[str, Tensor]]:
+    yield f"{label}.weight", norm.weight
+    if norm.bias is not None:
+        yield f"{label}.bias", norm.bias

@@ -1,0 +1,181 @@
+"""Reads and writes a base's folder: safetensors only, every tensor accounted for.
+
+It runs no code of the checkpoint's and trusts no size it has not checked.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from inhouse.errors import BadCheckpoint, StorageFull
+from inhouse.model.build import build, checkpoint_tensors
+from inhouse.model.config import ModelConfig, read_json
+from inhouse.model.decoder import Decoder
+
+MAX_HEADER_BYTES = 8 * 2**20
+MAX_TENSORS = 100_000
+UNSAFE_SUFFIXES = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SIDE_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+"""What a base's folder holds beside its weights, as far as we read it."""
+
+_IGNORED_TENSORS = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
+
+
+def load_base(
+    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Decoder:
+    """The decoder of a Hugging Face folder. Raises BadCheckpoint naming the file, the fault and the cure."""
+    refuse_unsafe(folder)
+    config = ModelConfig.load(folder)
+    tensors = _Tensors(folder)
+
+    def take(name: str, shape: tuple[int, ...]) -> Tensor:
+        is_transposed = config.is_gpt2 and len(shape) == 2 and name.split(".")[-2].startswith("c_")
+        tensor = tensors.take(name, shape[::-1] if is_transposed else shape)
+        return (tensor.T if is_transposed else tensor).to(device=device, dtype=dtype).contiguous()
+
+    decoder = build(config, take)
+    tensors.finish(["lm_head.weight"] if config.tie_embeddings else [])
+    return decoder
+
+
+def save_base(decoder: Decoder, folder: Path, *, like: Path, dtype: torch.dtype | None = None) -> None:
+    """Writes a decoder as a Hugging Face folder, with config, tokenizer and template of the folder `like`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SIDE_FILES:
+        if (like / name).is_file() and like != folder:
+            shutil.copyfile(like / name, folder / name)
+    tensors = {
+        name: tensor.detach().to(device="cpu", dtype=dtype or tensor.dtype).contiguous().clone()
+        for name, tensor in checkpoint_tensors(decoder)
+    }
+    write_tensors(tensors, folder / WEIGHTS)
+
+
+def write_tensors(tensors: dict[str, Tensor], file: Path) -> None:
+    """Writes a safetensors file. Raises StorageFull, with nothing left behind, when the disk is full."""
+    try:
+        file.write_bytes(save(tensors, metadata={"format": "pt"}))
+    except OSError as e:
+        file.unlink(missing_ok=True)
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"No space left to write {file}. Free some, and the job goes on.") from e
+        raise
+
+
+def refuse_unsafe(folder: Path) -> None:
+    """Raises BadCheckpoint for a folder that holds code or pickles, whether or not they would be read."""
+    if not folder.is_dir():
+        raise BadCheckpoint(
+            f"{folder} is no folder. A base is a Hugging Face folder on the server's machine."
+        )
+    unsafe = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in UNSAFE_SUFFIXES)
+    if unsafe:
+        raise BadCheckpoint(
+            f"{folder} holds {', '.join(unsafe[:5])}: pickles and Python files can run code when loaded, so such "
+            "a folder is refused. Keep only the .safetensors, .json and tokenizer files."
+        )
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The weight files of a folder, all of them present. Raises BadCheckpoint naming a missing one."""
+    if (folder / INDEX).is_file():
+        mapping = read_json(folder / INDEX).get("weight_map")
+        if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
+            raise BadCheckpoint(f"{folder / INDEX}: weight_map is not a map of tensor to file.")
+        names = sorted(set(mapping.values()))
+        if any(Path(n).name != n or not n.endswith(".safetensors") for n in names):
+            raise BadCheckpoint(
+                f"{folder / INDEX}: weight_map names a file outside the folder or of another kind."
+            )
+    else:
+        names = [WEIGHTS]
+    for name in names:
+        if not (folder / name).is_file():
+            raise BadCheckpoint(
+                f"{folder / name} is missing, and the model cannot be whole without it. Fetch the folder again."
+            )
+    return [folder / name for name in names]
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """A safetensors file's header, its size and tensor count checked before it is parsed."""
+    with file.open("rb") as f:
+        prefix = f.read(8)
+        size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= size <= MAX_HEADER_BYTES:
+            raise BadCheckpoint(f"{file}: not a safetensors file (header of {size} bytes). Fetch it again.")
+        try:
+            header = json.loads(f.read(size))
+        except (ValueError, RecursionError) as e:
+            raise BadCheckpoint(f"{file}: its header is damaged ({e}). Fetch it again.") from e
+    if not isinstance(header, dict) or len(header) > MAX_TENSORS:
+        raise BadCheckpoint(f"{file}: its header is no table of at most {MAX_TENSORS} tensors.")
+    return header
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 of what makes a base answer as it does: configuration, tokenizer, template and weights."""
+    digest = hashlib.sha256()
+    for file in [folder / n for n in SIDE_FILES if (folder / n).is_file()] + shard_files(folder):
+        with file.open("rb") as f:
+            digest.update(f"{file.name}\0{hashlib.file_digest(f, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+class _Tensors:
+    """The tensors of all shards; each may be taken once, and none may be left over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: dict[str, Any] = {}
+        for file in shard_files(folder):
+            read_header(file)
+            try:
+                opened = safe_open(file, framework="pt")
+            except (SafetensorError, OSError) as e:
+                raise BadCheckpoint(f"{file}: damaged or cut short ({e}). Fetch it again.") from e
+            for name in opened.keys():  # noqa: SIM118 - not a dict
+                # Some GPT-2 checkpoints leave out the prefix of the model's own module.
+                full = f"transformer.{name}" if name.startswith(("h.", "wte.", "wpe.", "ln_f.")) else name
+                self.files[full] = (opened, name)
+
+    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        if name not in self.files:
+            raise BadCheckpoint(f"{self.folder}: tensor {name} is missing, so the model cannot be whole.")
+        opened, stored = self.files.pop(name)
+        tensor: Tensor = opened.get_tensor(stored)
+        if tuple(tensor.shape) != shape:
+            raise BadCheckpoint(
+                f"{self.folder}: {name} has shape {tuple(tensor.shape)}, config.json says {shape}."
+            )
+        if not tensor.is_floating_point():
+            raise BadCheckpoint(
+                f"{self.folder}: {name} is {tensor.dtype}; quantised checkpoints are not read."
+            )
+        return tensor
+
+    def finish(self, allowed: list[str]) -> None:
+        left = [n for n in self.files if n not in allowed and not n.endswith(_IGNORED_TENSORS)]
+        if left:
+            raise BadCheckpoint(f"{self.folder}: tensors that no layer takes: {', '.join(sorted(left)[:5])}.")

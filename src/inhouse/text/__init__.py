@@ -1,0 +1,1 @@
+"""Text to tokens and back. It knows no tensors: nothing here imports torch."""

@@ -1,0 +1,168 @@
+"""Conversations to tokens: the only place where a chat template is applied, for training and serving alike.
+
+A conversation is tokenised in segments that end where a reply begins and where it ends. Serving sees a reply's
+prompt alone, so training must see it in the same pieces: a merge across the boundary would train on tokens that
+serving never meets.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from inhouse.errors import BadCheckpoint, InvalidRequest
+from inhouse.schema import Message
+from inhouse.text.tokenizer import Tokenizer
+
+MAX_TEMPLATE_CHARS = 256 * 1024
+MAX_PROMPT_CHARS = 16 * 2**20
+
+PLAIN = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token if m.role == 'assistant' else '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+"""For checkpoints without a template of their own: bases that were never taught to chat."""
+
+Segment = tuple[str, bool]
+"""Text, and whether it is a reply that training may learn."""
+
+
+class ChatTemplate:
+    """One checkpoint's chat template, bound to its tokenizer."""
+
+    def __init__(self, source: str, tokenizer: Tokenizer) -> None:
+        if len(source) > MAX_TEMPLATE_CHARS:
+            raise BadCheckpoint(
+                f"The chat template has {len(source)} characters; {MAX_TEMPLATE_CHARS} is the limit."
+            )
+        self._tokenizer = tokenizer
+        try:
+            self._template = _environment().from_string(source)
+        except jinja2.TemplateError as e:
+            raise BadCheckpoint(f"The chat template is not valid Jinja: {e}.") from e
+        self.stop_ids = tokenizer.eos_ids | self._reply_end()
+
+    @classmethod
+    def load(cls, folder: Path, tokenizer: Tokenizer) -> ChatTemplate:
+        """chat_template.jinja, else the one in tokenizer_config.json, else PLAIN."""
+        own = folder / "chat_template.jinja"
+        if own.is_file():
+            return cls(own.read_text(encoding="utf-8"), tokenizer)
+        config = folder / "tokenizer_config.json"
+        source = (
+            json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
+        )
+        if isinstance(source, list):  # several named ones: the default is for chat
+            source = next((t.get("template") for t in source if t.get("name") == "default"), None)
+        return cls(source if isinstance(source, str) else PLAIN, tokenizer)
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Ids that ask for the next reply. Raises InvalidRequest when the template refuses the conversation."""
+        return [i for text, _ in self._segments(messages, True) for i in self._encode(text)]
+
+    def example(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
+        """Ids of a whole conversation, and for each whether it is trained: replies, up to their end token."""
+        ids: list[int] = []
+        trained: list[bool] = []
+        for text, is_reply in self._segments(messages, False):
+            piece = self._encode(text)
+            end = next((i + 1 for i, t in enumerate(piece) if t in self.stop_ids), len(piece))
+            ids += piece
+            trained += [is_reply and i < end for i in range(len(piece))]
+        return ids, trained
+
+    def render(self, messages: Sequence[Message], *, ask: bool) -> str:
+        """The template's text; `ask` ends it where a reply begins."""
+        try:
+            parts, size = [], 0
+            for part in self._template.generate(
+                messages=[_plain(m) for m in messages], add_generation_prompt=ask, **self._tokenizer.named
+            ):
+                size += len(part)
+                if size > MAX_PROMPT_CHARS:
+                    raise InvalidRequest(
+                        f"The rendered prompt passes {MAX_PROMPT_CHARS} characters.", param="messages"
+                    )
+                parts.append(part)
+        except (jinja2.TemplateError, TypeError, ValueError, OverflowError) as e:
+            raise InvalidRequest(
+                f"The base's chat template refuses this conversation: {e}.", param="messages"
+            ) from e
+        return "".join(parts)
+
+    def _segments(self, messages: Sequence[Message], ask: bool) -> list[Segment]:
+        """The conversation's text, cut where replies begin and end."""
+        replies = [i for i, m in enumerate(messages) if m.role == "assistant"]
+        whole = self.render(messages, ask=ask)
+        for kept in (
+            replies,
+            replies[-1:],
+        ):  # a template may rewrite earlier replies: then only the last is cut out
+            segments = self._cut(messages, kept, whole)
+            if segments is not None:
+                return segments
+        return [(whole, False)]
+
+    def _cut(self, messages: Sequence[Message], replies: list[int], whole: str) -> list[Segment] | None:
+        """Segments around the replies, or None where the template does not only append."""
+        segments: list[Segment] = []
+        at = 0
+        for i in replies:
+            start = self.render(messages[:i], ask=True)
+            end = self.render(messages[: i + 1], ask=False)
+            if not (end.startswith(start) and whole.startswith(end) and len(start) >= at):
+                return None
+            segments += [
+                (whole[at : len(start)], False),
+                (whole[len(start) : len(end)], messages[i].weight != 0),
+            ]
+            at = len(end)
+        return [*segments, (whole[at:], False)]
+
+    def _reply_end(self) -> frozenset[int]:
+        """The special token that the template puts behind a reply."""
+        try:
+            asked = self.render([Message(role="user", content="a")], ask=True)
+            told = self.render(
+                [Message(role="user", content="a"), Message(role="assistant", content="b")], ask=False
+            )
+        except InvalidRequest:
+            return frozenset()
+        if not told.startswith(asked):
+            return frozenset()
+        tail = self._encode(told[len(asked) :].split("b", 1)[-1])
+        return frozenset([t for t in tail if self._tokenizer.is_special(t)][:1])
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, special=False) if text else []
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    """A message as templates know it. They predate the developer role, which means system."""
+    role = "system" if message.role == "developer" else message.role
+    plain: dict[str, Any] = {"role": role, "content": message.text}
+    if message.name is not None:
+        plain["name"] = message.name
+    return plain
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    def refuse(message: str) -> NoReturn:
+        raise jinja2.TemplateError(message)
+
+    def to_json(value: Any, indent: int | None = None, **_: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, indent=indent)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = lambda form: datetime.datetime.now(datetime.UTC).strftime(form)
+    return environment
