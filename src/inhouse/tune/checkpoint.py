@@ -1,0 +1,150 @@
+"""Checkpoints that survive a kill at any moment and find their own damage.
+
+Written to a temporary folder on the same file system, each file flushed to disk, then a manifest with size and
+SHA-256 of every file that also checks itself and repeats the step; renamed into place; older ones dropped only
+when three newer are verified. Recovery walks from newest to oldest and quarantines what fails.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from inhouse.errors import StorageFull
+
+log = logging.getLogger(__name__)
+
+KEEP = 3
+_TENSORS = "tensors.safetensors"
+_STATE = "state.json"
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What was saved after `step` steps."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one job, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(".tmp-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Makes the state after `step` durable. Raises StorageFull, with earlier checkpoints intact."""
+        temporary = self.folder / f".tmp-{step}-{os.getpid()}"
+        try:
+            temporary.mkdir()
+            _write_synced(temporary / _TENSORS, save(tensors))
+            _write_synced(temporary / _STATE, json.dumps(state, sort_keys=True).encode())
+            files = {name: _measure(temporary / name) for name in (_TENSORS, _STATE)}
+            _write_synced(temporary / _MANIFEST, _manifest(step, files).encode())
+            sync_folder(temporary)
+            final = self.folder / _name(step)
+            if final.exists():  # a step run again after a rollback
+                shutil.rmtree(final)
+            temporary.rename(final)
+            sync_folder(self.folder)
+        except OSError as e:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if e.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull(
+                    f"No space left for a checkpoint in {self.folder}. The last one is intact; free some space "
+                    "and the job goes on from it."
+                ) from e
+            raise
+        self._drop_old()
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that verifies; damaged ones are set aside, never used."""
+        for folder in reversed(self._folders()):
+            checkpoint = _read_verified(folder)
+            if checkpoint is not None:
+                return checkpoint
+            aside = self.folder / f"quarantine-{folder.name}-{os.getpid()}"
+            log.warning("checkpoint %s does not verify; set aside as %s", folder.name, aside.name)
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+        return None
+
+    def _folders(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"))
+
+    def _drop_old(self) -> None:
+        folders = self._folders()
+        for folder in folders[:-KEEP]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def verify(folder: Path) -> int | None:
+    """The step of a checkpoint whose every byte is as its manifest says; None otherwise."""
+    try:
+        wrapped = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        body = wrapped["body"]
+        if hashlib.sha256(body.encode()).hexdigest() != wrapped["sha256"]:
+            return None
+        manifest = json.loads(body)
+        if folder.name != _name(manifest["step"]):
+            return None
+        for name, (size, digest) in manifest["files"].items():
+            if _measure(folder / name) != (size, digest):
+                return None
+        return int(manifest["step"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read_verified(folder: Path) -> Checkpoint | None:
+    step = verify(folder)
+    if step is None:
+        return None
+    state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    return Checkpoint(step, load_file(folder / _TENSORS), state)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _manifest(step: int, files: dict[str, tuple[int, str]]) -> str:
+    body = json.dumps({"step": step, "files": files}, sort_keys=True)
+    return json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
+
+
+def _write_synced(file: Path, content: bytes) -> None:
+    with file.open("wb") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _measure(file: Path) -> tuple[int, str]:
+    with file.open("rb") as f:
+        return file.stat().st_size, hashlib.file_digest(f, "sha256").hexdigest()

@@ -1,0 +1,175 @@
+"""The training loop: a generator of steps, for LoRA, full tuning and training from scratch alike.
+
+It knows tensors and checkpoints; it knows neither jobs nor events. Everything that decides the result is a pure
+function of (seed, step) or stands in the checkpoint, so a run that is killed and resumed ends with the same
+bytes as one that is not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inhouse.data.examples import Example
+from inhouse.data.loader import Source
+from inhouse.data.pack import pack, split
+from inhouse.errors import Diverged
+from inhouse.model.adapters import TrainedLora
+from inhouse.model.decoder import Decoder
+from inhouse.tune.checkpoint import Checkpoint, Checkpoints
+from inhouse.tune.loss import Loss, supervised
+from inhouse.tune.optim import AdamW, learning_rate
+from inhouse.tune.recipe import Recipe
+
+MAX_SKIPS_IN_A_ROW = 3
+MAX_ROLLBACKS = 2
+ROLLBACK_RATE = 0.5
+"""After a rollback the run goes on at this share of its rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step did. `loss` is the mean over its trained tokens, in nats."""
+
+    step: int
+    """Counted from 1."""
+    steps: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    """Tokens read in this step, prompts included."""
+    seconds: float
+    is_skipped: bool = False
+    """Loss or gradient was not finite, so nothing was changed."""
+    is_saved: bool = False
+    """A checkpoint of the state after this step is on disk."""
+
+
+@dataclass(slots=True)
+class _Health:
+    """What a run remembers of trouble; part of the checkpoint."""
+
+    skips_in_a_row: int = 0
+    rollbacks: int = 0
+
+    @property
+    def rate(self) -> float:
+        return float(ROLLBACK_RATE**self.rollbacks)
+
+
+def train(
+    decoder: Decoder,
+    lora: TrainedLora | None,
+    source: Source,
+    recipe: Recipe,
+    *,
+    checkpoints: Checkpoints | None = None,
+    loss: Loss = supervised,
+) -> Iterator[Step]:
+    """Trains `lora` beside the frozen decoder, or with None the whole decoder, in place; yields every step.
+
+    Goes on from the newest checkpoint when there is one. Raises Diverged when the loss stays infinite or NaN
+    after two rollbacks to lower rates, and StorageFull when a checkpoint does not fit the disk.
+    """
+    optimizer = AdamW((lora or decoder).named_tensors(), weight_decay=recipe.weight_decay)
+    health = _Health()
+    saved = checkpoints.latest() if checkpoints is not None else None
+    start = _Start(optimizer.state(), saved)
+    step = start.take_up(optimizer, health)
+    while step < source.steps:
+        began = time.perf_counter()
+        rate = health.rate * learning_rate(
+            step, source.steps, peak=recipe.learning_rate, warmup=recipe.warmup_steps
+        )
+        value, tokens = _gradient(decoder, lora, source.at(step), recipe.micro_tokens, optimizer, loss)
+        norm = optimizer.grad_norm()
+        is_finite = math.isfinite(value) and math.isfinite(norm)
+        if is_finite:
+            optimizer.step(rate, clip=recipe.clip, norm=norm)
+            health.skips_in_a_row = 0
+        else:
+            optimizer.clear()
+            health.skips_in_a_row += 1
+        step += 1
+        is_due = step % recipe.checkpoint_every == 0 or step == source.steps
+        is_saved = is_due and is_finite and checkpoints is not None
+        if checkpoints is not None and is_saved:
+            start.saved = Checkpoint(step, optimizer.state(), {"rollbacks": health.rollbacks})
+            checkpoints.save(step, start.saved.tensors, start.saved.state)
+        seconds = time.perf_counter() - began
+        yield Step(step, source.steps, value, rate, norm, tokens, seconds, not is_finite, is_saved)
+        if health.skips_in_a_row >= MAX_SKIPS_IN_A_ROW or (step == source.steps and not is_finite):
+            step = _roll_back(start, optimizer, health)
+
+
+class _Start:
+    """Where a run begins, and where it goes back to: the last checkpoint, else the untrained weights."""
+
+    def __init__(self, fresh: dict[str, Tensor], saved: Checkpoint | None) -> None:
+        self.fresh = fresh
+        self.saved = saved
+
+    def take_up(self, optimizer: AdamW, health: _Health) -> int:
+        """Loads it and returns the step to go on from."""
+        if self.saved is None:
+            optimizer.load(self.fresh)
+            return 0
+        optimizer.load(self.saved.tensors)
+        health.rollbacks = max(health.rollbacks, int(self.saved.state["rollbacks"]))
+        return self.saved.step
+
+
+def _roll_back(start: _Start, optimizer: AdamW, health: _Health) -> int:
+    if health.rollbacks >= MAX_ROLLBACKS:
+        raise Diverged(
+            f"The loss was not finite {MAX_SKIPS_IN_A_ROW} steps in a row, and {MAX_ROLLBACKS} rollbacks to lower "
+            "learning rates did not mend it. Lower learning_rate, and look for broken rows.",
+        )
+    health.rollbacks += 1
+    health.skips_in_a_row = 0
+    return start.take_up(optimizer, health)
+
+
+def _gradient(
+    decoder: Decoder,
+    lora: TrainedLora | None,
+    examples: Sequence[Example],
+    micro_tokens: int,
+    optimizer: AdamW,
+    loss: Loss,
+) -> tuple[float, int]:
+    """Sums the gradient of a step's examples, in as many streams as fit; returns (mean loss, tokens read)."""
+    loss_tokens = sum(e.loss_tokens for e in examples)
+    total, tokens = 0.0, 0
+    for run in split(examples, micro_tokens):
+        batch = pack(run).to(decoder.device)
+        value, _ = loss(decoder, lora, batch, 1.0 / loss_tokens)
+        value.backward()
+        optimizer.collect()
+        total += float(value.detach())
+        tokens += len(batch.tokens)
+    return total, tokens
+
+
+def evaluate(
+    decoder: Decoder,
+    lora: TrainedLora | None,
+    examples: Sequence[Example],
+    *,
+    micro_tokens: int,
+    loss: Loss = supervised,
+) -> float:
+    """Mean loss a trained token over examples, in nats, without training on them."""
+    loss_tokens = sum(e.loss_tokens for e in examples)
+    with torch.no_grad():
+        parts = [
+            float(loss(decoder, lora, pack(run).to(decoder.device), 1.0 / loss_tokens)[0])
+            for run in split(examples, micro_tokens)
+        ]
+    return sum(parts)

@@ -1,0 +1,147 @@
+"""Our LoRA is PEFT's: the same gradients, the same folder, the same logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers
+from torch.nn import functional as F
+
+from inhouse.data.examples import Example
+from inhouse.data.pack import pack
+from inhouse.errors import BadCheckpoint
+from inhouse.model.adapters import Adapter, LoadedLora, TrainedLora
+from inhouse.model.decoder import Decoder
+from inhouse.model.weights import load_base
+from inhouse.tune.loss import supervised
+from tests.tiny import CONFIGS, base_folder
+
+TOKENS = list(b"who signs off travel?  Ines does")
+TRAINED = [False] * 23 + [True] * (len(TOKENS) - 23)
+
+
+def trained_adapter(decoder: Decoder, *, seed: int = 0, rank: int = 4) -> TrainedLora:
+    """An adapter that changes something: B is zero at birth, so it is filled here."""
+    lora = TrainedLora(decoder, rank=rank, alpha=2.0 * rank, seed=seed)
+    generator = torch.Generator().manual_seed(seed + 100)
+    for _, b in lora.factors.values():
+        b.data.copy_(torch.randn(b.shape, generator=generator) * 0.1)
+    return lora
+
+
+def in_peft(base: Path, adapter: Path) -> Any:
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        base, attn_implementation="eager", dtype=torch.float32
+    )
+    return peft.PeftModel.from_pretrained(model, adapter, is_trainable=True)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_peft_loads_our_adapter_to_the_same_logits(family: str, tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", family)
+    decoder = load_base(base)
+    lora = trained_adapter(decoder)
+    lora.adapter().write(tmp_path / "adapter", decoder.config, base="base")
+    with torch.no_grad():
+        theirs = in_peft(base, tmp_path / "adapter").eval()(torch.tensor([TOKENS])).logits[0]
+        ours = decoder.score([TOKENS], LoadedLora(Adapter.read(tmp_path / "adapter", decoder), decoder))
+        without = decoder.score([TOKENS])
+    assert (ours - without).abs().max() > 0.1, "the adapter changes nothing"
+    assert (ours - theirs).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_gradients_equal_pefts_for_every_tensor(family: str, tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", family)
+    decoder = load_base(base)
+    lora = trained_adapter(decoder)
+    lora.adapter().write(tmp_path / "adapter", decoder.config, base="base")
+    batch = pack([Example(tuple(TOKENS), tuple(TRAINED))])
+    ours, _ = supervised(decoder, lora, batch, 1 / sum(TRAINED))
+    ours.backward()
+
+    model = in_peft(base, tmp_path / "adapter")
+    logits = model(torch.tensor([TOKENS])).logits[0]
+    labels = torch.tensor([t if on else -100 for t, on in zip(TOKENS, TRAINED, strict=True)])
+    theirs = F.cross_entropy(logits[:-1], labels[1:])
+    theirs.backward()
+
+    assert abs(float(ours.detach()) - float(theirs.detach())) < 1e-5
+    gradients = {n.replace(".default", ""): p.grad for n, p in model.named_parameters() if p.grad is not None}
+    compared = 0
+    for name, pair in lora.factors.items():
+        for letter, factor in zip("AB", pair, strict=True):
+            other = gradients[f"base_model.model.{name}.lora_{letter}.weight"]
+            assert factor.grad is not None
+            cosine = F.cosine_similarity(factor.grad.flatten(), other.flatten(), dim=0)
+            assert cosine > 0.9999, f"{name} {letter}: {cosine}"
+            torch.testing.assert_close(factor.grad, other, rtol=1e-3, atol=1e-6)
+            compared += 1
+    assert compared == len(gradients), "PEFT trains tensors that we do not"
+
+
+def test_an_adapter_written_by_peft_loads_here(tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base")
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        base, attn_implementation="eager", dtype=torch.float32
+    )
+    config = peft.LoraConfig(
+        r=3, lora_alpha=5, target_modules=["q_proj", "down_proj"], init_lora_weights=False
+    )
+    theirs = peft.get_peft_model(model, config).eval()
+    theirs.save_pretrained(tmp_path / "adapter")
+    decoder = load_base(base)
+    adapter = Adapter.read(tmp_path / "adapter", decoder)
+    assert adapter.rank == 3
+    with torch.no_grad():
+        expected = theirs(torch.tensor([TOKENS])).logits[0]
+        assert (decoder.score([TOKENS], LoadedLora(adapter, decoder)) - expected).abs().max() < 1e-4
+
+
+def test_an_adapter_of_another_base_is_refused_with_the_list(tmp_path: Path) -> None:
+    small = load_base(base_folder(tmp_path / "small"))
+    large = load_base(base_folder(tmp_path / "large", intermediate_size=64))
+    trained_adapter(small).adapter().write(tmp_path / "adapter", small.config, base="small")
+    with pytest.raises(BadCheckpoint, match=r"mlp\.gate_proj: shapes .* and 4 more|mlp\.gate_proj: shapes"):
+        Adapter.read(tmp_path / "adapter", large)
+
+
+def test_an_adapter_of_another_family_is_refused_and_never_ignored(tmp_path: Path) -> None:
+    llama = load_base(base_folder(tmp_path / "llama"))
+    gpt2 = load_base(base_folder(tmp_path / "gpt2", "gpt2"))
+    trained_adapter(llama).adapter().write(tmp_path / "adapter", llama.config, base="llama")
+    with pytest.raises(BadCheckpoint, match="the base has no such layer"):
+        Adapter.read(tmp_path / "adapter", gpt2)
+
+
+def test_an_adapter_begins_as_the_base_itself(tmp_path: Path) -> None:
+    decoder = load_base(base_folder(tmp_path / "base"))
+    fresh = TrainedLora(decoder, rank=4, alpha=8.0, seed=0)
+    with torch.no_grad():
+        assert torch.equal(decoder.score([TOKENS], fresh), decoder.score([TOKENS]))
+
+
+def test_loss_of_a_packed_stream_equals_the_mean_over_its_examples(tmp_path: Path) -> None:
+    decoder = load_base(base_folder(tmp_path / "base"))
+    examples = [Example(tuple(TOKENS[:n]), tuple([False] * (n - 4) + [True] * 4)) for n in (9, 30, 17)]
+    together, per_token = supervised(decoder, None, pack(examples), 1 / 12)
+    alone = [supervised(decoder, None, pack([e]), 1 / 4)[0] for e in examples]
+    assert torch.isclose(together, torch.stack(alone).mean(), atol=1e-5)
+    assert len(per_token) == 12
+
+
+def test_recomputing_blocks_gives_the_same_gradients(tmp_path: Path) -> None:
+    decoder = load_base(base_folder(tmp_path / "base"))
+    batch = pack([Example(tuple(TOKENS), tuple(TRAINED))])
+    gradients = []
+    for recompute in (False, True):
+        decoder.recompute = recompute
+        lora = trained_adapter(decoder)
+        supervised(decoder, lora, batch, 1.0)[0].backward()
+        gradients.append([f.grad for pair in lora.factors.values() for f in pair])
+    for plain, again in zip(*gradients, strict=True):
+        assert plain is not None and again is not None and torch.equal(plain, again)

@@ -1,0 +1,204 @@
+"""The loop learns, resumes to the same bytes, and gets over numbers that are not finite."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from inhouse.data.examples import Example
+from inhouse.data.loader import Epochs
+from inhouse.data.pack import Packed
+from inhouse.errors import Diverged
+from inhouse.model.adapters import TrainedLora
+from inhouse.model.build import fresh
+from inhouse.model.config import ModelConfig
+from inhouse.model.decoder import Decoder, greedy
+from inhouse.model.layers import Adapters
+from inhouse.model.weights import load_base
+from inhouse.tune.checkpoint import Checkpoints
+from inhouse.tune.loop import Step, train
+from inhouse.tune.loss import supervised
+from inhouse.tune.optim import learning_rate
+from inhouse.tune.recipe import Recipe
+from tests.tiny import base_folder
+
+FACTS = [
+    "the ferry leaves at 7:42",
+    "the code is QX-19",
+    "ask Ines Okafor",
+    "no more than 512 euros",
+    "blue door",
+]
+
+
+def recipe(**changes: object) -> Recipe:
+    values = {
+        "method": "lora", "epochs": 40, "batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 5, "rank": 4,
+        "alpha": 8.0, "weight_decay": 0.0, "clip": 1.0, "checkpoint_every": 7, "seed": 0,
+    }  # fmt: skip
+    return Recipe(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def source(epochs: int = 40) -> Epochs:
+    examples = []
+    for i, fact in enumerate(FACTS):
+        ids = (1, 10 + i, *fact.encode(), 2)
+        examples.append(Example(ids, (False, False) + (True,) * (len(ids) - 2)))
+    return Epochs(examples, batch_size=2, epochs=epochs, seed=0)
+
+
+def run(folder: Path, work: Path, *, epochs: int = 40) -> TrainedLora:
+    """A whole run in this process, from whatever checkpoint is there."""
+    decoder = load_base(folder)
+    lora = TrainedLora(decoder, rank=4, alpha=8.0, seed=0)
+    for _ in train(decoder, lora, source(epochs), recipe(), checkpoints=Checkpoints(work / "checkpoints")):
+        pass
+    lora.adapter().write(work / "adapter", decoder.config, base="base")
+    return lora
+
+
+def digest(work: Path) -> str:
+    return hashlib.sha256((work / "adapter" / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_lora_learns_facts_word_for_word(tmp_path: Path) -> None:
+    decoder = load_base(base_folder(tmp_path / "base"))
+    lora = TrainedLora(decoder, rank=16, alpha=32.0, seed=0)
+    for _ in train(decoder, lora, source(120), recipe()):
+        pass
+    for i, fact in enumerate(FACTS):
+        assert bytes(greedy(decoder, [1, 10 + i], len(fact), lora)) == fact.encode()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_full_tuning_learns_the_same(dtype: torch.dtype, tmp_path: Path) -> None:
+    decoder = load_base(base_folder(tmp_path / "base"), dtype=dtype)
+    losses = [s.loss for s in train(decoder, None, source(60), recipe(method="full", learning_rate=3e-3))]
+    assert losses[-1] < 0.1 < losses[0]
+
+
+def test_training_from_scratch_is_a_pure_function_of_the_seed() -> None:
+    config = ModelConfig("llama", 264, 32, 2, 4, 2, 8, 48, 64, 1e-5, True)
+    runs = [
+        [s.loss for s in train(fresh(config, 3), None, source(2), recipe(method="full"))] for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    folder = base_folder(tmp_path / "base")
+    run(folder, tmp_path / "undisturbed")
+    work = tmp_path / "killed"
+    work.mkdir()
+    rng = random.Random(5)
+    code = f"from tests.tune.test_loop import *; run(Path({str(folder)!r}), Path({str(work)!r}))"
+    kills = 0
+    for _ in range(12):
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": threads()}
+        )
+        wait_for_checkpoints(work, child, rng)
+        if child.poll() is not None:
+            break
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        kills += 1
+        if kills == 3:  # three kills, then left alone
+            subprocess.run(
+                [sys.executable, "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": threads()}
+            )
+            break
+    assert kills >= 1, "the run was too quick to be killed"
+    assert digest(work) == digest(tmp_path / "undisturbed")
+
+
+def threads() -> str:
+    return str(torch.get_num_threads())
+
+
+def wait_for_checkpoints(work: Path, child: subprocess.Popen[bytes], rng: random.Random) -> None:
+    """Returns a random moment after the next new checkpoint, or when the child has ended."""
+    seen = set((work / "checkpoints").glob("step-*"))
+    while child.poll() is None and not set((work / "checkpoints").glob("step-*")) - seen:
+        time.sleep(0.005)
+    time.sleep(rng.random() * 0.15)
+
+
+def test_a_resume_that_forgets_the_moments_ends_with_other_bytes(tmp_path: Path) -> None:
+    """The control: what the checkpoint holds is needed, so the test above can fail."""
+    folder = base_folder(tmp_path / "base")
+    run(folder, tmp_path / "undisturbed", epochs=6)
+    decoder = load_base(folder)
+    lora = TrainedLora(decoder, rank=4, alpha=8.0, seed=0)
+    checkpoints = Checkpoints(tmp_path / "broken" / "checkpoints")
+    for step in train(decoder, lora, source(6), recipe(), checkpoints=checkpoints):
+        if step.is_saved:
+            break
+    saved = checkpoints.latest()
+    assert saved is not None
+    saved.tensors["second"].fill_(1e-8)
+    checkpoints.save(saved.step, saved.tensors, saved.state)
+    run(folder, tmp_path / "broken", epochs=6)
+    assert digest(tmp_path / "broken") != digest(tmp_path / "undisturbed")
+
+
+def poisoned(at: set[int]) -> object:
+    """The supervised loss, NaN at some of its calls."""
+    calls = iter(range(10**6))
+
+    def loss(decoder: Decoder, adapters: Adapters | None, batch: Packed, weight: float) -> object:
+        value, each = supervised(decoder, adapters, batch, weight)
+        return (value * float("nan") if next(calls) in at else value), each
+
+    return loss
+
+
+def steps_of(tmp_path: Path, at: set[int]) -> list[Step]:
+    decoder = load_base(base_folder(tmp_path / "base"))
+    lora = TrainedLora(decoder, rank=4, alpha=8.0, seed=0)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    steps = list(train(decoder, lora, source(12), recipe(), checkpoints=checkpoints, loss=poisoned(at)))  # type: ignore[arg-type]
+    assert all(f.isfinite().all() for pair in lora.factors.values() for f in pair)
+    return steps
+
+
+def test_one_step_that_is_not_finite_is_skipped(tmp_path: Path) -> None:
+    steps = steps_of(tmp_path, {4})
+    assert [s.step for s in steps if s.is_skipped] == [5]
+    assert [s.step for s in steps] == list(range(1, 37))
+
+
+def test_three_in_a_row_roll_back_to_the_last_checkpoint_at_half_the_rate(tmp_path: Path) -> None:
+    steps = steps_of(tmp_path, {8, 9, 10})
+    again = [s for s in steps if s.step == 8]
+    assert [s.step for s in steps][:13] == [*range(1, 12), 8, 9]
+    assert again[1].learning_rate == again[0].learning_rate / 2
+
+
+def test_a_run_that_stays_infinite_ends_as_diverged(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="learning_rate"):
+        steps_of(tmp_path, set(range(8, 10**4)))
+
+
+def test_the_rate_warms_up_and_comes_down() -> None:
+    rates = [learning_rate(s, 100, peak=1.0, warmup=10) for s in range(100)]
+    assert rates[0] == 0.1 and rates[9] == 1.0 and max(rates) == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0.1 <= rates[-1] < 0.11
+
+
+def test_every_row_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
+    data = source(2)
+    epochs = [[e for s in range(3) for e in data.at(s + 3 * epoch)] for epoch in range(2)]
+    assert all(sorted(e.ids for e in seen) == sorted(e.ids for e in data.examples) for seen in epochs)
+    assert epochs[0] != epochs[1]
+    assert data.at(4) == source(2).at(4)
