@@ -1,0 +1,45 @@
+# Two commands do everything from a bare clone: `make demo` and `make test`. Both leave the environment in .venv.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types floors up clean install
+
+help:  ## What there is to do.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## Make .venv with everything in it.
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not here. Install Python 3.11 or newer, or run: make PYTHON=python3.12 ..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,postgres,parquet,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/openai-2 --upgrade 'openai==2.54.0'
+	@touch $@
+
+demo: $(STAMP)  ## Teach the embedded base an invented company, and ask it: before and after.
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)  ## Every test.
+	$(BIN)/python -m pytest
+
+check: $(STAMP) format lint types floors  ## What CI runs: format, lint, types, floors, tests.
+	$(BIN)/python -m pytest
+
+format: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+floors: $(STAMP)
+	$(BIN)/lint-imports --config .importlinter
+	$(BIN)/python -m tests.neutrality
+
+clean:  ## Remove the environment and caches.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

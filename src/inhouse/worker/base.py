@@ -1,0 +1,64 @@
+"""Opens a base for a job: its folder, device, type, tokenizer, template and weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from inhouse import device as devices
+from inhouse.errors import BadCheckpoint
+from inhouse.model.decoder import Decoder
+from inhouse.model.locate import locate
+from inhouse.model.weights import folder_digest, load_base
+from inhouse.schema import ModelCard
+from inhouse.settings import Settings
+from inhouse.store.artifacts import Artifacts
+from inhouse.text.template import ChatTemplate
+from inhouse.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBase:
+    """A base ready to be trained or served."""
+
+    name: str
+    folder: Path
+    digest: str
+    decoder: Decoder
+    tokenizer: Tokenizer
+    template: ChatTemplate
+
+
+def folder_of(card: ModelCard, artifacts: Artifacts) -> Path:
+    """Where a base's files are: among the artifacts for a fully tuned one, else where its source says."""
+    if card.kind == "full":
+        assert card.digest is not None, "a fully tuned model is an artifact"
+        return artifacts.folder(card.digest)
+    if card.kind == "adapter":
+        raise BadCheckpoint(
+            f"{card.name} is an adapter on {card.base}; name the base itself, or a fully tuned model."
+        )
+    assert card.source is not None, "a base has a source"
+    return locate(card.name, card.source)
+
+
+def open_base(
+    card: ModelCard, artifacts: Artifacts, settings: Settings, *, dtype: torch.dtype | None = None
+) -> OpenBase:
+    """Loads a base onto the device the settings name. Raises BadCheckpoint when it is unsafe or not whole."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = devices.pick(settings.device)
+    folder = folder_of(card, artifacts)
+    tokenizer = Tokenizer.load(folder)
+    decoder = load_base(folder, device=device.torch_device, dtype=dtype or device.dtype(settings.dtype))
+    if tokenizer.vocab_size > decoder.config.vocab_size:
+        raise BadCheckpoint(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the embedding {decoder.config.vocab_size}. "
+            "Tokenizer and weights are of different models."
+        )
+    return OpenBase(
+        card.name, folder, folder_digest(folder), decoder, tokenizer, ChatTemplate.load(folder, tokenizer)
+    )

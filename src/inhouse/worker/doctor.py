@@ -1,0 +1,57 @@
+"""What this machine's workshop is like, as JSON: for `inhouse doctor`, which asks it as a process."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from typing import Any
+
+
+def report() -> str:
+    """A JSON object: torch's build, the devices, the probes that failed, and a measured matrix product."""
+    found: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
+    try:
+        import torch
+
+        from inhouse import device as devices
+    except ImportError as e:
+        found["error"] = f"{e}"
+        found["cure"] = (
+            "pip install 'inhouse[worker]', with the build of torch that fits this machine's hardware"
+        )
+        return json.dumps(found)
+    discovery = devices.discover()
+    found["torch"] = torch.__version__
+    found["threads"] = torch.get_num_threads()
+    found["devices"] = [
+        {
+            "label": d.label,
+            "vendor": d.vendor,
+            "name": d.name,
+            "memory_bytes": d.total_bytes,
+            "free_bytes": d.free_bytes,
+            "matrix_unit": d.capabilities.matrix_unit,
+            "dtype": str(d.dtype()).removeprefix("torch."),
+            "matrix_gflops": _matrix_gflops(d),
+        }
+        for d in discovery.devices
+    ]
+    found["failed_probes"] = [{"what": what, "why": why} for what, why in discovery.failures]
+    return json.dumps(found)
+
+
+def _matrix_gflops(device: Any) -> float:
+    """Speed of one product of 1,024 square matrices in the type the device would serve with."""
+    import torch
+
+    size = 1024
+    x = torch.ones(size, size, dtype=device.dtype(), device=device.torch_device)
+    x @ x
+    device.synchronize()
+    began = time.perf_counter()
+    rounds = 8
+    for _ in range(rounds):
+        x @ x
+    device.synchronize()
+    return round(2 * size**3 * rounds / (time.perf_counter() - began) / 1e9, 1)

@@ -1,0 +1,90 @@
+"""A job's log: messages at once, steps gathered so that the store is written a few times a second at most."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from inhouse.store.db import Database
+from inhouse.store.records import jobs as records
+from inhouse.tune.loop import Step
+
+FLUSH_S = 0.5
+PAGE = 1000
+
+
+class Report:
+    """Writes events under the job's fence: a process that has lost its claim cannot speak for the job."""
+
+    def __init__(self, db: Database, job: str, fence: int) -> None:
+        self._db = db
+        self._job = job
+        self._fence = fence
+        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._flushed_at = 0.0
+        self._seconds = 0.0
+        self._steps = 0
+
+    def say(self, message: str, **data: float) -> None:
+        """Writes one message, as metrics when it carries numbers. Raises LeaseLost."""
+        self.flush()
+        with self._db.write() as conn:
+            records.add_event(
+                conn,
+                self._job,
+                message,
+                self._db.clock(conn),
+                type="metrics" if data else "message",
+                data=dict(data),
+                fence=self._fence,
+            )
+
+    def step(self, step: Step, steps_per_epoch: int) -> None:
+        """Notes a step; it is written with others, at most half a second later."""
+        self._seconds += step.seconds
+        self._steps += 1
+        left_s = (step.steps - step.step) * self._seconds / self._steps
+        data: dict[str, Any] = {
+            "step": step.step,
+            "total_steps": step.steps,
+            "epoch": (step.step - 1) // steps_per_epoch + 1,
+            "train_loss": step.loss,
+            "learning_rate": step.learning_rate,
+            "grad_norm": step.grad_norm,
+            "tokens_per_s": step.tokens / step.seconds,
+            "seconds_left": left_s,
+        }
+        if step.is_skipped:
+            data["is_skipped"] = True
+            data["train_loss"] = data["grad_norm"] = None  # not finite, and JSON has no word for that
+        text = "not finite, step skipped" if step.is_skipped else f"training loss={step.loss:.4f}"
+        self._waiting.append((f"Step {step.step}/{step.steps}: {text}", data))
+        if time.monotonic() - self._flushed_at >= FLUSH_S or step.step == step.steps:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits. Raises LeaseLost, and StorageFull with nothing forgotten."""
+        if self._waiting:
+            with self._db.write() as conn:
+                now = self._db.clock(conn)
+                for message, data in self._waiting:
+                    records.add_event(
+                        conn, self._job, message, now, type="metrics", data=data, fence=self._fence
+                    )
+            self._waiting.clear()
+        self._flushed_at = time.monotonic()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The numbers of every step, in order, from all attempts: a step run again counts as it went last."""
+        self.flush()
+        steps: dict[int, dict[str, Any]] = {}
+        after = None
+        while True:
+            with self._db.read() as conn:
+                page, has_more = records.events(conn, None, self._job, after, PAGE, "asc")
+            for event in page:
+                if "step" in event.data:  # a validation adds to its step
+                    steps[event.data["step"]] = steps.get(event.data["step"], {}) | event.data
+            if not has_more:
+                return [steps[number] for number in sorted(steps)]
+            after = page[-1].id

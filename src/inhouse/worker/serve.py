@@ -1,0 +1,95 @@
+"""A serving job: holds one base resident and answers its socket until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+from inhouse import device as devices
+from inhouse.engine.build import build
+from inhouse.engine.serve import EngineServer
+from inhouse.errors import LeaseLost
+from inhouse.jobs import queue
+from inhouse.schema import Replica, ServeSpec
+from inhouse.store.records import jobs as records
+from inhouse.store.records import models, replicas
+from inhouse.worker.base import open_base
+from inhouse.worker.context import Context
+
+log = logging.getLogger(__name__)
+
+CACHE_SHARE = 0.5
+"""How much of the memory that is free after loading the paged cache may take."""
+
+
+def serve(context: Context) -> None:
+    """Loads the base, opens a socket, makes the replica known, and serves until SIGTERM."""
+    spec = ServeSpec.model_validate(context.job.spec)
+    _say(context, "loading")
+    with context.db.read() as conn:
+        card = models.get(conn, context.job.project, spec.base)
+    base = open_base(card, context.artifacts, context.settings)
+    free_bytes = devices.pick(context.settings.device).free_bytes
+    engine = build(
+        base.decoder,
+        base.tokenizer,
+        base.template,
+        base_digest=base.digest,
+        adapter_folder=context.artifacts.folder,
+        settings=context.settings,
+        room_bytes=int(free_bytes * CACHE_SHARE),
+    )
+    room = Path(tempfile.mkdtemp(prefix="inhouse-"))  # private to this user; short, as socket paths must be
+    try:
+        server = EngineServer(
+            engine,
+            room / "engine.sock",
+            max_queued=context.settings.max_queued,
+            idle_reader_s=context.settings.idle_reader_s,
+            drain_s=context.settings.drain_s,
+        )
+        signal.signal(signal.SIGTERM, lambda *_: server.stop())
+        signal.signal(signal.SIGINT, lambda *_: server.stop())
+        server.run(ready=lambda: _announce(context, base.digest, base.decoder.config.context, room))
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    _retire(context)
+
+
+def _announce(context: Context, digest: str, length: int, room: Path) -> None:
+    replica = Replica(
+        job=context.job.id,
+        fence=context.fence,
+        base=str(context.job.spec["base"]),
+        address=f"unix:{room / 'engine.sock'}",
+        base_digest=digest,
+        context=length,
+        ready=True,
+    )
+    with context.db.write() as conn:
+        records.set_x_state(conn, context.job.id, context.fence, "ready")
+        replicas.put(conn, replica, context.db.clock(conn))
+    log.info("%s serves %s (process %d)", context.job.id, replica.base, os.getpid())
+
+
+def _retire(context: Context) -> None:
+    """Ends the job for good: a base that is asked for again gets a new one."""
+    try:
+        queue.finish(
+            context.db,
+            context.job.id,
+            context.fence,
+            "cancelled",
+            publish=lambda conn: replicas.drop(conn, context.job.id),
+        )
+    except LeaseLost:
+        log.info("%s had been given away already", context.job.id)
+
+
+def _say(context: Context, word: str) -> None:
+    with context.db.write() as conn:
+        records.set_x_state(conn, context.job.id, context.fence, word)

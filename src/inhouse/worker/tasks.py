@@ -1,0 +1,218 @@
+"""What each kind of job does, from its first line to its last: the place to begin reading the workshop."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from inhouse import rows
+from inhouse.data.examples import Example, from_rows
+from inhouse.data.loader import Epochs
+from inhouse.errors import StorageFull
+from inhouse.jobs import queue
+from inhouse.model.adapters import TrainedLora
+from inhouse.model.weights import save_base
+from inhouse.schema import File, JobKind, ModelCard, TuneSpec
+from inhouse.store import ids
+from inhouse.store.records import files, models
+from inhouse.store.records import jobs as records
+from inhouse.tune.checkpoint import Checkpoints
+from inhouse.tune.loop import evaluate, train
+from inhouse.tune.recipe import Recipe, resolve
+from inhouse.worker.base import OpenBase, open_base
+from inhouse.worker.context import Context
+from inhouse.worker.report import Report
+from inhouse.worker.serve import serve
+
+log = logging.getLogger(__name__)
+
+DISK_FULL_WAIT_S = 5.0
+"""How often a job that found the disk full looks whether there is room again."""
+
+
+def tune(context: Context) -> None:
+    """A tuning job: rows to examples, a base and a recipe, the loop, and a model that is published once."""
+    spec = TuneSpec.model_validate(context.job.spec)
+    report = Report(context.db, context.job.id, context.fence)
+    report.say(f"Attempt {context.job.attempts}: loading {spec.base}.")
+    with context.db.read() as conn:
+        card = models.get(conn, context.job.project, spec.base)
+    full = spec.method == "full"
+    base = open_base(card, context.artifacts, context.settings)
+    training = _examples(context, base, spec.training, spec.training_name)
+    validation = _examples(context, base, spec.validation, "validation file") if spec.validation else []
+    recipe = resolve(spec, base.decoder.config, parameters=base.decoder.parameters, examples=len(training))
+    _say_recipe(report, recipe, training)
+
+    lora = None if full else TrainedLora(base.decoder, rank=recipe.rank, alpha=recipe.alpha, seed=recipe.seed)
+    source = Epochs(training, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=recipe.seed)
+    _train(context, report, base, lora, source, recipe)
+    if validation:
+        loss = evaluate(base.decoder, lora, validation, micro_tokens=recipe.micro_tokens)
+        report.say(
+            f"Validation loss {loss:.4f} over {len(validation)} rows.", valid_loss=loss, step=source.steps
+        )
+    while True:
+        try:
+            _publish(context, spec, card, base, lora, recipe, training, report)
+            break
+        except StorageFull as e:
+            _wait_for_room(context, e)
+    shutil.rmtree(context.scratch, ignore_errors=True)
+
+
+TASKS: dict[JobKind, Callable[[Context], None]] = {"tune": tune, "serve": serve}
+
+
+def _examples(context: Context, base: OpenBase, digest: str, name: str) -> list[Example]:
+    loaded = rows.load(
+        context.artifacts.path(digest), name=name, max_line_bytes=context.settings.max_line_bytes
+    )
+    return from_rows(loaded, base.template, context=base.decoder.config.context, name=name)
+
+
+def _say_recipe(report: Report, recipe: Recipe, training: list[Example]) -> None:
+    tokens = sum(len(e.ids) for e in training)
+    report.say(
+        f"{len(training)} rows, {tokens} tokens, {sum(e.loss_tokens for e in training)} of them trained."
+    )
+    for name, reason in recipe.reasons.items():
+        report.say(f"Chose {name} = {getattr(recipe, name)}: {reason}.")
+
+
+def _train(
+    context: Context,
+    report: Report,
+    base: OpenBase,
+    lora: TrainedLora | None,
+    source: Epochs,
+    recipe: Recipe,
+) -> None:
+    """Runs the loop to its end; where the disk is full it waits, and goes on from the last checkpoint."""
+    checkpoints = Checkpoints(context.scratch / "checkpoints")
+    while True:
+        try:
+            for step in train(base.decoder, lora, source, recipe, checkpoints=checkpoints):
+                report.step(step, source.steps_per_epoch)
+                if step.is_saved:
+                    report.flush()
+                    queue.note_checkpoint(context.db, context.job.id, context.fence, step.step)
+            report.flush()
+            return
+        except StorageFull as e:
+            _wait_for_room(context, e)
+
+
+def _wait_for_room(context: Context, error: StorageFull) -> None:
+    """Keeps the job, paused, until the disk has room again; its checkpoints stay where they are."""
+    log.warning("%s pauses: %s", context.job.id, error.message)
+    _set_state(context, "paused: disk_full")
+    while shutil.disk_usage(context.scratch).free < 64 * 2**20:
+        time.sleep(DISK_FULL_WAIT_S)
+    time.sleep(1.0)
+    _set_state(context, None)
+
+
+def _set_state(context: Context, word: str | None) -> None:
+    try:
+        with context.db.write() as conn:
+            records.set_x_state(conn, context.job.id, context.fence, word)
+    except StorageFull as e:
+        log.warning("%s: the database's disk is full too: %s", context.job.id, e.message)
+
+
+def _publish(
+    context: Context,
+    spec: TuneSpec,
+    parent: ModelCard,
+    base: OpenBase,
+    lora: TrainedLora | None,
+    recipe: Recipe,
+    training: list[Example],
+    report: Report,
+) -> None:
+    """Stores the model and, in the transaction that ends the job, makes it known: once, whatever happens."""
+    job = context.job
+    folder = context.scratch / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    if lora is None:
+        save_base(base.decoder, folder, like=base.folder)
+    else:
+        notes = {"base": spec.base, "base_digest": base.digest, "job": job.id, "recipe": _plain(recipe)}
+        lora.adapter(notes).write(folder, base.decoder.config, base=spec.base)
+    digest = context.artifacts.put_folder(folder)
+    table = report.metrics()
+    results = _results(context, table)
+    name = f"ft:{spec.base}:{job.project}:{spec.suffix}:{job.id.rsplit('-', 1)[-1][:8]}"
+    trained = sum(len(e.ids) for e in training) * recipe.epochs
+    kind = "full" if lora is None else "adapter"
+
+    def publish(conn: sa.Connection) -> None:
+        now = context.db.clock(conn)
+        models.add(
+            conn,
+            ModelCard(
+                name=name,
+                project=job.project,
+                kind=kind,
+                base=name if kind == "full" else spec.base,
+                digest=digest,
+                base_digest=base.digest,
+                job=job.id,
+                created_at=now,
+                facts={
+                    "parents": [parent.name],
+                    "context": base.decoder.config.context,
+                    "recipe": _plain(recipe),
+                },
+            ),
+        )
+        files.add(conn, results.model_copy(update={"created_at": now}))
+        records.add_event(conn, job.id, f"New model: {name}", now, fence=None)
+
+    queue.finish(
+        context.db,
+        job.id,
+        context.fence,
+        "succeeded",
+        result={
+            "model": name,
+            "digest": digest,
+            "trained_tokens": trained,
+            "result_files": [results.id],
+            "train_loss": table[-1]["train_loss"],
+            "hyperparameters": _plain(recipe),
+        },
+        publish=publish,
+    )
+
+
+def _results(context: Context, table: list[dict[str, Any]]) -> File:
+    """The table of steps as a CSV file of the project, as OpenAI's result files are."""
+    path = context.scratch / "results.csv"
+    columns = ["step", "epoch", "train_loss", "valid_loss", "learning_rate", "grad_norm", "tokens_per_s"]
+    with path.open("w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(table)
+    digest, size = context.artifacts.put_file(path)
+    return File(
+        id=ids.new("file"),
+        project=context.job.project,
+        filename=f"{context.job.id}-results.csv",
+        purpose="fine-tune-results",
+        bytes=size,
+        digest=digest,
+        created_at=0.0,
+    )
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    names = ("method", "epochs", "batch_size", "learning_rate", "rank", "alpha", "seed")
+    return {name: getattr(recipe, name) for name in names}
