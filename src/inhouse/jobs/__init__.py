@@ -1,0 +1,1 @@
+"""A job is anything that holds a device: the queue, the placement rule, the launcher of workers."""

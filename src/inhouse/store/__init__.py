@@ -1,0 +1,1 @@
+"""What survives a restart: SQL rows (db, tables, migrations, records) and files by digest (artifacts)."""

@@ -1,0 +1,146 @@
+"""Jobs and their events, as everyone but a worker asks about them; claiming and ending is `jobs.queue`'s.
+
+A job goes validating_files → queued → running → succeeded, failed or cancelled, and back from running to
+queued when its worker leaves. It knows no kind of job from another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from inhouse.errors import Conflict, NotFound
+from inhouse.schema import TERMINAL_STATES, Event, Job, JobFault, JobKind
+from inhouse.store import fence as fences
+from inhouse.store import ids
+from inhouse.store.records.page import page as _page
+from inhouse.store.tables import events as event_table
+from inhouse.store.tables import jobs
+
+columns = [jobs.c[name] for name in Job.model_fields]
+_event_columns = [event_table.c[name] for name in Event.model_fields]
+
+
+def add(conn: sa.Connection, job: Job) -> None:
+    """Store a new job; a queued one may be claimed as soon as the transaction ends."""
+    conn.execute(jobs.insert().values(**job.model_dump(), checkpoint_step=0))
+
+
+def get(conn: sa.Connection, project: str | None, id: str) -> Job:
+    """The project's job by this id; with None, any project's."""
+    row = conn.execute(sa.select(*columns).where(_is(project, id))).first()
+    if row is None:
+        raise _missing(id)
+    return from_row(row)
+
+
+def page(
+    conn: sa.Connection,
+    project: str,
+    *,
+    kind: JobKind,
+    after: str | None = None,
+    limit: int = 20,
+    order: str = "desc",
+) -> tuple[list[Job], bool]:
+    """A piece of the project's jobs of one kind, and whether more follow."""
+    within = sa.and_(jobs.c.project == project, jobs.c.kind == kind)
+    rows, has_more = _page(conn, sa.select(*columns), jobs, within, after=after, limit=limit, order=order)
+    return [from_row(row) for row in rows], has_more
+
+
+def with_state(conn: sa.Connection, kind: JobKind, states: Sequence[str]) -> list[Job]:
+    """Every project's jobs of this kind in one of these states, oldest first."""
+    query = sa.select(*columns).where(jobs.c.kind == kind, jobs.c.state.in_(states)).order_by(jobs.c.seq)
+    return [from_row(row) for row in conn.execute(query)]
+
+
+def set_validated(conn: sa.Connection, id: str, ok: bool, error: JobFault | None, now: float) -> None:
+    """Queue a job whose files were found good, or fail it. One that was cancelled meanwhile stays so."""
+    changes: dict[str, Any] = (
+        {"state": "queued"}
+        if ok
+        else {"state": "failed", "error": error and error.model_dump(), "finished_at": now}
+    )
+    conn.execute(jobs.update().where(jobs.c.id == id, jobs.c.state == "validating_files").values(**changes))
+
+
+def cancel(conn: sa.Connection, project: str | None, id: str, now: float) -> Job:
+    """End a job that has not ended. The fence moves, so that its worker can publish nothing from here on."""
+    row = conn.execute(
+        jobs.update()
+        .where(_is(project, id), jobs.c.state.not_in(TERMINAL_STATES))
+        .values(state="cancelled", fence=jobs.c.fence + 1, finished_at=now, lease_until=None, x_state=None)
+        .returning(*columns)
+    ).first()
+    if row is None:
+        ended = get(conn, project, id)
+        raise Conflict(f"{id} has already {ended.state}: there is nothing to cancel.")
+    return from_row(row)
+
+
+def set_x_state(conn: sa.Connection, id: str, fence: int, x_state: str | None) -> None:
+    """Set the finer word beside a running job's state. Raises LeaseLost when the fence has moved on."""
+    if conn.execute(jobs.update().where(fences.held(id, fence)).values(x_state=x_state)).rowcount == 0:
+        raise fences.lost(id, fence)
+
+
+def add_event(
+    conn: sa.Connection,
+    job_id: str,
+    message: str,
+    now: float,
+    *,
+    level: Literal["info", "warn", "error"] = "info",
+    type: Literal["message", "metrics"] = "message",
+    data: dict[str, Any] | None = None,
+    fence: int | None,
+) -> None:
+    """Write a line to a job's log. With a fence: only while it holds, else LeaseLost.
+
+    Inside a `publish` of `jobs.queue.finish` pass None: there the job has just ended, under the same fence.
+    """
+    if fence is not None:
+        fences.require(conn, job_id, fence)
+    conn.execute(
+        event_table.insert().values(
+            id=ids.new("ftevent"),
+            job=job_id,
+            created_at=now,
+            level=level,
+            type=type,
+            message=message,
+            data=data or {},
+        )
+    )
+
+
+def events(
+    conn: sa.Connection,
+    project: str | None,
+    job_id: str,
+    after: str | None = None,
+    limit: int = 20,
+    order: str = "desc",
+) -> tuple[list[Event], bool]:
+    """A piece of a job's log, and whether more follows."""
+    get(conn, project, job_id)
+    within = event_table.c.job == job_id
+    query = sa.select(*_event_columns)
+    rows, has_more = _page(conn, query, event_table, within, after=after, limit=limit, order=order)
+    return [Event(**row._mapping) for row in rows], has_more
+
+
+def from_row(row: sa.Row[Any]) -> Job:
+    """The job that a row of `columns` holds."""
+    return Job(**row._mapping)
+
+
+def _is(project: str | None, id: str) -> sa.ColumnElement[bool]:
+    return jobs.c.id == id if project is None else sa.and_(jobs.c.id == id, jobs.c.project == project)
+
+
+def _missing(id: str) -> NotFound:
+    return NotFound(f"There is no job {id!r}.", param="id")

@@ -1,0 +1,169 @@
+"""The tables as SQLAlchemy sees them today.
+
+It makes none of them: `migrations` does, and a test compares the two. Times are Unix seconds. `seq` is the
+order of arrival, which lists and the queue go by, because clocks may jump and ids are random.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+NO_PROJECT = ""
+"""In a `project` column: nobody's, such as a base that every project may use."""
+
+
+def _seq() -> sa.Column[int]:
+    return sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
+
+
+def _text(name: str, *, unique: bool = False, primary_key: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=False, unique=unique, primary_key=primary_key)
+
+
+def _maybe_text(name: str) -> sa.Column[str | None]:
+    return sa.Column(name, sa.Text)
+
+
+def _time(name: str) -> sa.Column[float]:
+    return sa.Column(name, sa.Double, nullable=False)
+
+
+def _maybe_time(name: str) -> sa.Column[float | None]:
+    return sa.Column(name, sa.Double)
+
+
+def _count(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False)
+
+
+schema_version = sa.Table("schema_version", metadata, _count("version"))
+
+projects = sa.Table(
+    "projects", metadata, _seq(), _text("id", unique=True), _text("name", unique=True), _time("created_at")
+)
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    _text("project"),
+    _text("name"),
+    _text("secret_hash", unique=True),
+    _text("role"),
+    _time("created_at"),
+    _maybe_time("expires_at"),
+    _maybe_time("revoked_at"),
+)
+
+files = sa.Table(
+    "files",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    _text("project"),
+    _text("filename"),
+    _text("purpose"),
+    _count("bytes"),
+    _text("digest"),
+    _time("created_at"),
+    sa.Index("files_by_project", "project", "seq"),
+    sa.Index("files_by_digest", "digest"),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    _text("project"),
+    _text("kind"),
+    _text("state"),
+    sa.Column("spec", sa.JSON, nullable=False),
+    _count("fence"),
+    _count("attempts"),
+    _maybe_text("worker"),
+    _maybe_time("lease_until"),
+    sa.Column("checkpoint_step", sa.BigInteger, nullable=False),
+    _time("created_at"),
+    _maybe_time("started_at"),
+    _maybe_time("finished_at"),
+    sa.Column("result", sa.JSON, nullable=False),
+    sa.Column("error", sa.JSON(none_as_null=True)),
+    _maybe_text("x_state"),
+    sa.Index("jobs_by_state", "state", "kind", "seq"),
+    sa.Index("jobs_by_project", "project", "kind", "seq"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    sa.Column("job", sa.Text, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    _time("created_at"),
+    _text("level"),
+    _text("type"),
+    _text("message"),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Index("events_by_job", "job", "seq"),
+)
+
+models = sa.Table(
+    "models",
+    metadata,
+    _seq(),
+    _text("project"),
+    _text("name"),
+    _text("kind"),
+    _text("base"),
+    _maybe_text("source"),
+    _maybe_text("digest"),
+    _maybe_text("base_digest"),
+    _maybe_text("job"),
+    _time("created_at"),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Index("models_by_name", "project", "name", unique=True),
+    sa.Index("models_by_digest", "digest"),
+)
+
+replicas = sa.Table(
+    "replicas",
+    metadata,
+    sa.Column("job", sa.Text, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    _count("fence"),
+    _text("base"),
+    _text("address"),
+    _text("base_digest"),
+    _count("context"),
+    sa.Column("ready", sa.Boolean, nullable=False),
+    _time("updated_at"),
+)
+
+usage = sa.Table(
+    "usage",
+    metadata,
+    _seq(),
+    _text("project"),
+    _text("key"),
+    _text("model"),
+    _text("request_id"),
+    _count("prompt_tokens"),
+    _count("completion_tokens"),
+    _time("at"),
+    sa.Index("usage_by_project", "project", "at"),
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    _text("project", primary_key=True),
+    _text("key", primary_key=True),
+    _text("body_hash"),
+    _time("created_at"),
+    sa.Column("status", sa.BigInteger),
+    sa.Column("body", sa.LargeBinary),
+    sa.Index("idempotency_by_age", "created_at"),
+)
