@@ -1,0 +1,25 @@
+"""Training rows: files and iterables in, canonical conversations out, each fault with its line and cure.
+
+It knows files, formats and what a trainable conversation is. It knows no tokens, no templates and no models:
+whether a row fits a base's context is judged later, by those who hold the tokenizer.
+"""
+
+from inhouse.errors import BadRows, RowProblem
+from inhouse.rows.formats import FORMATS
+from inhouse.rows.reading import MAX_LINE_BYTES, Report, Source, check, load, name_of, read
+from inhouse.rows.row import Row, write_jsonl
+
+__all__ = [
+    "FORMATS",
+    "MAX_LINE_BYTES",
+    "BadRows",
+    "Report",
+    "Row",
+    "RowProblem",
+    "Source",
+    "check",
+    "load",
+    "name_of",
+    "read",
+    "write_jsonl",
+]
