@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not here. Install Python 3.11 or newer, or run: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,postgres,parquet,dev]'
-	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/openai-2 --upgrade 'openai==2.54.0'
+	$(BIN)/python -m pip install --quiet --target $(VENV)/openai-2 --upgrade openai==2.54.0
 	@touch $@
 
 demo: $(STAMP)  ## Teach the embedded base an invented company, and ask it: before and after.

@@ -174,7 +174,13 @@ def _cpu_name() -> str:
 def _host_memory() -> tuple[int, int]:
     """Total and available bytes of this machine; zeros where the system does not say."""
     try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
+        return kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024
+    except (OSError, KeyError, ValueError):
+        pass  # no /proc on this system
+    try:
         page = os.sysconf("SC_PAGE_SIZE")
-        return os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
+        return os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page // 2
     except (ValueError, OSError, AttributeError):
         return 0, 0

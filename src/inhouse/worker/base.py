@@ -11,12 +11,15 @@ from inhouse import device as devices
 from inhouse.errors import BadCheckpoint
 from inhouse.model.decoder import Decoder
 from inhouse.model.locate import locate
-from inhouse.model.weights import folder_digest, load_base
+from inhouse.model.weights import folder_digest, load_base, shard_files
 from inhouse.schema import ModelCard
 from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
+
+SMALL_BYTES = 256 * 2**20
+"""Weight files of a base small enough to serve in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +48,26 @@ def folder_of(card: ModelCard, artifacts: Artifacts) -> Path:
 
 
 def open_base(
-    card: ModelCard, artifacts: Artifacts, settings: Settings, *, dtype: torch.dtype | None = None
+    card: ModelCard, artifacts: Artifacts, settings: Settings, *, is_exact: bool = False
 ) -> OpenBase:
-    """Loads a base onto the device the settings name. Raises BadCheckpoint when it is unsafe or not whole."""
+    """Loads a base onto the device the settings name. Raises BadCheckpoint when it is unsafe or not whole.
+
+    `is_exact` prefers float32 for a small base unless the settings say otherwise: there it costs nothing that is
+    felt, and answers do not depend on what else shares the batch.
+    """
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = devices.pick(settings.device)
     folder = folder_of(card, artifacts)
     tokenizer = Tokenizer.load(folder)
-    decoder = load_base(folder, device=device.torch_device, dtype=dtype or device.dtype(settings.dtype))
+    dtype = device.dtype(settings.dtype)
+    if (
+        is_exact
+        and settings.dtype == "auto"
+        and sum(f.stat().st_size for f in shard_files(folder)) < SMALL_BYTES
+    ):
+        dtype = torch.float32
+    decoder = load_base(folder, device=device.torch_device, dtype=dtype)
     if tokenizer.vocab_size > decoder.config.vocab_size:
         raise BadCheckpoint(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the embedding {decoder.config.vocab_size}. "

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 """How often the queue is looked at: a job waits at most this long for a free worker."""
+CLAIM_S = 2.0
+"""How often a claim is made though nothing waits: it also ends jobs that have used up their attempts."""
 STOP_GRACE_S = 10.0
 """How long a child may take to end after SIGTERM."""
 
@@ -59,6 +61,7 @@ class Worker:
         self.children: dict[str, Child] = {}
         self._clock = clock
         self._stopping = threading.Event()
+        self._claim_at = 0.0
 
     def run(self) -> None:
         """Works until told to stop; then gives every job back."""
@@ -83,8 +86,10 @@ class Worker:
 
     def _claim(self) -> None:
         waiting = queue.waiting(self.db)
-        if not waiting:
+        now = self._clock()
+        if not waiting and now < self._claim_at:
             return
+        self._claim_at = now + CLAIM_S
         is_tight = any(w.kind == "serve" for w in waiting) and self._room().free("serve") == 0
         placement = choose(self._room(ask=is_tight), waiting)
         for job_id in placement.stop:

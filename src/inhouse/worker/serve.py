@@ -31,8 +31,8 @@ def serve(context: Context) -> None:
     spec = ServeSpec.model_validate(context.job.spec)
     _say(context, "loading")
     with context.db.read() as conn:
-        card = models.get(conn, context.job.project, spec.base)
-    base = open_base(card, context.artifacts, context.settings)
+        card = models.servable(conn, spec.base)
+    base = open_base(card, context.artifacts, context.settings, is_exact=True)
     free_bytes = devices.pick(context.settings.device).free_bytes
     engine = build(
         base.decoder,
@@ -54,7 +54,7 @@ def serve(context: Context) -> None:
         )
         signal.signal(signal.SIGTERM, lambda *_: server.stop())
         signal.signal(signal.SIGINT, lambda *_: server.stop())
-        server.run(ready=lambda: _announce(context, base.digest, base.decoder.config.context, room))
+        server.run(ready=lambda: _announce(context, base.digest, engine.intake.limit, room))
     finally:
         shutil.rmtree(room, ignore_errors=True)
     _retire(context)

@@ -32,8 +32,10 @@ from inhouse.worker.serve import serve
 
 log = logging.getLogger(__name__)
 
-DISK_FULL_WAIT_S = 5.0
+DISK_FULL_WAIT_S = 2.0
 """How often a job that found the disk full looks whether there is room again."""
+DISK_ROOM_BYTES = 16 * 2**20
+"""What must be free before it goes on."""
 
 
 def tune(context: Context) -> None:
@@ -113,9 +115,8 @@ def _wait_for_room(context: Context, error: StorageFull) -> None:
     """Keeps the job, paused, until the disk has room again; its checkpoints stay where they are."""
     log.warning("%s pauses: %s", context.job.id, error.message)
     _set_state(context, "paused: disk_full")
-    while shutil.disk_usage(context.scratch).free < 64 * 2**20:
+    while shutil.disk_usage(context.scratch).free < DISK_ROOM_BYTES:
         time.sleep(DISK_FULL_WAIT_S)
-    time.sleep(1.0)
     _set_state(context, None)
 
 

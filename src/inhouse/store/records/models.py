@@ -59,6 +59,18 @@ def by_adapter(conn: sa.Connection, digest: str) -> builtins.list[ModelCard]:
     return [_card(row) for row in conn.execute(query)]
 
 
+def servable(conn: sa.Connection, name: str) -> ModelCard:
+    """The base or fully tuned model, of whichever project, that an engine is to hold.
+
+    For the house's own use, never a tenant's: a tuned model's name says its project and is given once.
+    """
+    holds = sa.and_(models.c.name == name, models.c.kind.in_(("base", "full")))
+    row = conn.execute(sa.select(*_columns).where(holds).order_by(models.c.project).limit(1)).first()
+    if row is None:
+        raise _missing(name)
+    return _card(row)
+
+
 def _visible(project: str) -> sa.ColumnElement[bool]:
     return models.c.project.in_((project, NO_PROJECT))
 

@@ -1,0 +1,232 @@
+"""Kills, full disks and bad input: nothing acknowledged is lost, and the next command works."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.house.house import House, descendants, rows, until
+from tests.tiny import base_folder
+
+ROWS = rows(24)
+HYPERPARAMETERS = {"n_epochs": 25, "batch_size": 2, "x_rank": 4}
+
+
+def step_of(house: House, job: str) -> int:
+    return max((e["data"].get("step", 0) for e in house.events(job) if e["type"] == "metrics"), default=0)
+
+
+def children(house: House, what: str) -> list[int]:
+    assert house.process is not None
+    return [pid for pid, command in descendants(house.process.pid).items() if what in command]
+
+
+def test_a_job_whose_process_is_killed_at_random_ends_with_the_same_adapter(own: House) -> None:
+    own.start()
+    undisturbed = own.ended(own.submit("tiny", ROWS, **HYPERPARAMETERS))
+    assert undisturbed["status"] == "succeeded", own.output()
+    rng = random.Random(11)
+    job = own.submit("tiny", ROWS, **HYPERPARAMETERS)
+    kills = 0
+    for aim in (rng.randrange(20, 100), rng.randrange(120, 250)):
+        until(
+            lambda aim=aim: step_of(own, job) >= aim or own.job(job)["status"] == "succeeded", f"step {aim}"
+        )
+        for pid in children(own, f"worker.child {job}"):
+            os.kill(pid, signal.SIGKILL)
+            kills += 1
+    ended = own.ended(job)
+    assert ended["status"] == "succeeded", own.output()
+    assert kills >= 1
+    assert own.adapter_digest(ended["fine_tuned_model"]) == own.adapter_digest(
+        undisturbed["fine_tuned_model"]
+    )
+    assert sum("Attempt" in e["message"] for e in own.events(job)) or kills
+
+
+def test_kill_9_of_the_server_loses_nothing_that_was_acknowledged(own: House) -> None:
+    own.start()
+    done = own.ended(own.submit("tiny", rows(2), n_epochs=1))
+    running = own.submit("tiny", ROWS, **HYPERPARAMETERS)
+    waiting = own.submit("tiny", rows(2), n_epochs=1)
+    until(lambda: step_of(own, running) >= 10, "the job is under way")
+    assert own.process is not None
+    below = descendants(own.process.pid)
+    own.kill()
+    until(
+        lambda: not any(Path(f"/proc/{p}/cmdline").exists() for p in below),
+        "worker and engines follow the server",
+    )
+    own.start()
+    assert own.job(done["id"])["fine_tuned_model"] == done["fine_tuned_model"]
+    assert own.ended(running)["status"] == own.ended(waiting)["status"] == "succeeded"
+    assert own.chat(done["fine_tuned_model"], "q0?").status_code == 200
+
+
+def test_sigterm_gives_running_jobs_back_and_the_next_start_resumes_them(own: House) -> None:
+    own.start()
+    job = own.submit("tiny", ROWS, **HYPERPARAMETERS)
+    until(lambda: step_of(own, job) >= 40, "some checkpoints")
+    assert own.stop() == 0, own.output()
+    own.start()
+    assert own.ended(job)["status"] == "succeeded"
+    attempts = [e["message"] for e in own.events(job) if e["message"].startswith("Attempt")]
+    assert len(attempts) <= 2
+
+
+def test_a_job_that_kills_its_process_every_time_is_failed_as_crashed_and_the_queue_goes_on(
+    own: House,
+) -> None:
+    own.start()
+    job = own.submit("tiny", rows(64), n_epochs=1000, batch_size=1)
+    deadline = time.monotonic() + 90
+    while own.job(job)["status"] not in ("failed", "succeeded") and time.monotonic() < deadline:
+        for pid in children(own, f"worker.child {job}"):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    ended = own.job(job)
+    assert ended["status"] == "failed" and ended["error"]["code"] == "crashed", ended
+    assert own.ended(own.submit("tiny", rows(2), n_epochs=1))["status"] == "succeeded"
+
+
+def test_an_engine_that_is_killed_comes_back_by_itself(own: House) -> None:
+    own.start()
+    assert own.chat("tiny", "hello", max_tokens=3).status_code == 200
+    engines = [p for p in children(own, "worker.child job-")]
+    assert len(engines) == 1
+    os.kill(engines[0], signal.SIGKILL)
+    assert own.chat("tiny", "hello", max_tokens=3).status_code == 200
+
+
+@pytest.mark.parametrize("is_database_elsewhere", [False, True])
+def test_a_full_disk_pauses_a_job_and_room_resumes_it(
+    is_database_elsewhere: bool, tmp_path: Path, tiny: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root can mount a small file system to fill")
+    elsewhere = {"database_url": f"sqlite:///{tmp_path}/elsewhere.db"} if is_database_elsewhere else {}
+    house = House(disk / "data", [tiny], **elsewhere)
+    try:
+        house.start()
+        assert house.chat("tiny", "hello", max_tokens=1).status_code == 200
+        job = house.submit("tiny", ROWS, **HYPERPARAMETERS | {"n_epochs": 100})
+        until(lambda: step_of(house, job) >= 5, "the job is under way")
+        ballast = disk / "ballast"
+        fill(ballast)
+        if is_database_elsewhere:  # where the database's disk is full too, no state can be written
+            until(lambda: house.job(job).get("x_state") == "paused: disk_full", "the job pauses")
+        else:
+            until(lambda: f"{job} pauses" in house.output() or fill(ballast), "the job pauses")
+        reply = house.call(
+            "POST", "/v1/files", files={"file": ("x.jsonl", ROWS * 2000)}, data={"purpose": "fine-tune"}
+        )
+        assert reply.status_code == 507 and reply.json()["error"]["code"] == "disk_full"
+        assert house.job(job)["status"] == "running"
+        assert house.chat("tiny", "still here", max_tokens=1).status_code == 200
+        ballast.unlink()
+        assert house.ended(job)["status"] == "succeeded", house.output()
+        assert house.stop() == 0
+    finally:
+        if house.process is not None and house.process.poll() is None:
+            house.process.kill()
+            house.process.wait()
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(file: Path) -> None:
+    with file.open("ab") as f:
+        try:
+            while True:
+                f.write(b"\0" * 65536)
+                f.flush()
+        except OSError:
+            pass
+
+
+def test_a_base_folder_with_a_pickle_or_a_missing_shard_is_refused_at_the_door(tmp_path: Path) -> None:
+    for spoil, said in (
+        (lambda d: (d / "pytorch_model.bin").write_bytes(b""), "pytorch_model.bin"),
+        (lambda d: (d / "model.safetensors").unlink(), "safetensors"),
+    ):
+        folder = base_folder(tmp_path / "spoilt")
+        spoil(folder)
+        done = subprocess.run(
+            [sys.executable, "-m", "inhouse.server", "--port", "0", "--base", str(folder)],
+            env={**os.environ, "INHOUSE_DATA_DIR": str(tmp_path / "data")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert said in done.stderr and "Traceback" not in done.stderr
+        shutil.rmtree(folder)
+
+
+def test_a_base_that_breaks_while_loading_tells_the_one_who_asked(tmp_path: Path, tiny: Path) -> None:
+    folder = base_folder(tmp_path / "broken")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "strange_new_factor": 2.0}))
+    house = House(tmp_path / "data", [tiny, folder], load_wait_s=20)
+    house.start()
+    try:
+        reply = house.chat("broken", "hello")
+        assert reply.status_code in (400, 503)
+        assert "strange_new_factor" in reply.json()["error"]["message"]
+        assert house.chat("tiny", "hello", max_tokens=1).status_code == 200
+    finally:
+        assert house.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (rows(16) + b'{"messages": [{"role": "user",\n', "line 17"),
+        (b'{"messages": [{"role": "user", "content": "q"}]}\n', "line 1"),
+        (rows(2) + b'{"prompt": "\xff\xfe", "completion": "x"}\n', "line 3"),
+        (rows(1) + b'{"prompt": "' + b"x" * 10_000_000 + b'", "completion": "y"}\n', "line 2"),
+        (rows(1) + b'{"prompt": "' + b"x" * 1_000 + b'", "completion": "y"}\n', "line 2"),
+    ],
+    ids=["empty", "invalid-json-on-17", "no-reply", "bad-utf8", "10-MB-line", "longer-than-context"],
+)
+def test_bad_rows_fail_the_job_with_the_line_and_the_next_job_works(
+    content: bytes, said: str, whole: House
+) -> None:
+    reply = whole.call(
+        "POST", "/v1/files", files={"file": ("facts.jsonl", content)}, data={"purpose": "fine-tune"}
+    )
+    if reply.status_code != 200:
+        assert said in reply.json()["error"]["message"]
+        return
+    created = whole.call(
+        "POST", "/v1/fine_tuning/jobs", json={"model": "tiny", "training_file": reply.json()["id"]}
+    )
+    assert created.status_code == 200
+    ended = whole.ended(created.json()["id"])
+    assert ended["status"] == "failed"
+    assert ended["error"]["code"] == "invalid_training_file"
+    assert said in ended["error"]["message"]
+
+
+def test_bad_requests_get_an_answer_that_names_the_fault(whole: House) -> None:
+    too_long = whole.chat("tiny", "x" * 1000)
+    assert (too_long.status_code, too_long.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert "256" in too_long.json()["error"]["message"]
+    unknown = whole.chat("no-such-model", "hello")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+    wrong = whole.call("GET", "/v1/models", key="sk-wrong")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert whole.chat("tiny", "hello", max_tokens=1).status_code == 200
