@@ -1,0 +1,84 @@
+"""A plan as tensors: one flat stream of tokens, and for each where it stands, is stored and may look.
+
+It knows plans and places; it does not know the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inhouse.engine.cache import Cache, Chunk, PagedAttend
+from inhouse.engine.pages import Pages
+from inhouse.engine.request import Sequence
+from inhouse.engine.scheduler import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The input of one forward pass."""
+
+    tokens: Tensor
+    """[T] int64"""
+    positions: Tensor
+    """[T] int64, each token's place in its own sequence"""
+    attend: PagedAttend
+    slots: list[int | None]
+    """[T] the adapter slot of each token; None is the base"""
+    rows: Tensor
+    """[N + M] int64, places of the stream whose hidden state is wanted: the next draws', then the scores'"""
+    drawing: list[Sequence]
+    """[N] the sequences that draw a token"""
+    scoring: list[tuple[Sequence, int]]
+    """[M] (sequence, place of the prompt token whose log-probability is wanted)"""
+
+
+def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
+    """The batch of a plan with at least one row: single tokens first, so that they attend together."""
+    rows = sorted(plan.rows, key=lambda row: row.count > 1)
+    tokens: list[int] = []
+    positions: list[int] = []
+    slots: list[int | None] = []
+    last: list[int] = []
+    drawing: list[Sequence] = []
+    places: list[int] = []
+    scoring: list[tuple[Sequence, int]] = []
+    writes: list[Tensor] = []
+    chunks: list[Chunk] = []
+    singles = [row for row in rows if row.count == 1]
+    lengths = [row.start + 1 for row in singles]
+    decode = torch.empty(0, 0, dtype=torch.int64, device=cache.device)
+    if singles:
+        decode = cache.places([pages.table(row.sequence) for row in singles], lengths)
+        own = torch.tensor(lengths, device=cache.device)[:, None] - 1
+        writes.append(decode.gather(1, own).squeeze(1))
+    for row in rows:
+        begin, stop = len(tokens), row.start + row.count
+        tokens += row.sequence.tokens[row.start : stop]
+        positions += range(row.start, stop)
+        slots += [row.sequence.slot] * row.count
+        if row.samples:
+            last.append(len(tokens) - 1)
+            drawing.append(row.sequence)
+        for target in row.targets:
+            places.append(begin + target - 1 - row.start)
+            scoring.append((row.sequence, target))
+        if row.count > 1:
+            past = cache.places([pages.table(row.sequence)], [stop])[0]
+            writes.append(past[row.start :])
+            chunks.append(Chunk(begin, len(tokens), past))
+
+    def on_device(values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=cache.device)
+
+    return Batch(
+        tokens=on_device(tokens),
+        positions=on_device(positions),
+        attend=PagedAttend(cache, torch.cat(writes), decode, on_device(lengths), tuple(chunks)),
+        slots=slots,
+        rows=on_device(last + places),
+        drawing=drawing,
+        scoring=scoring,
+    )

@@ -1,0 +1,105 @@
+"""One caller's connection: frames wait here until the caller reads them.
+
+It belongs to the sockets' event loop, and knows neither engine nor requests. What waits is bounded: the deltas
+of a choice are joined when there are too many, so that a slow reader costs text, never frames without end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import orjson
+
+from inhouse.schema import Delta, EngineFrame
+
+MAX_FRAMES = 256
+"""Frames that wait before deltas are joined: more than the choices that a request may have."""
+HIGH_WATER_BYTES = 64 * 1024
+"""Bytes handed to the socket before the rest waits as frames."""
+
+
+class Connection:
+    """Frames go in by `put` and out by `pump`; `stalled_s` says how long the caller has read nothing."""
+
+    def __init__(self, writer: asyncio.StreamWriter, clock: Callable[[], float]) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._frames: list[EngineFrame] = []
+        self._arrived = asyncio.Event()
+        self._is_complete = False
+        self._written = self._sent = 0
+        self._moved_at = clock()
+        writer.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+
+    @property
+    def waiting(self) -> int:
+        """Frames that are not yet handed to the socket."""
+        return len(self._frames)
+
+    def put(self, frame: EngineFrame) -> None:
+        """Queues a frame; never waits. Behind a last one there is nothing more to say."""
+        if self._is_complete:
+            return
+        self._is_complete = frame.delta is None
+        self._frames.append(frame)
+        if len(self._frames) > MAX_FRAMES:
+            self._frames = joined(self._frames)
+        self._arrived.set()
+
+    async def pump(self) -> None:
+        """Writes frames as they come, as fast as the caller reads; returns when the last one is gone."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            frames, self._frames = self._frames, []
+            data = b"".join(orjson.dumps(frame.model_dump(exclude_defaults=True)) + b"\n" for frame in frames)
+            self._written += len(data)
+            self._writer.write(data)
+            if frames[-1].delta is None:
+                self._writer.transport.set_write_buffer_limits(high=0)  # drained is then empty
+            await self._writer.drain()
+            if frames[-1].delta is None:
+                return
+
+    def stalled_s(self) -> float:
+        """Seconds for which bytes have waited and none went out, as seen by whoever asks now and then."""
+        unsent = self._writer.transport.get_write_buffer_size()
+        sent = self._written - unsent
+        if unsent == 0 or sent > self._sent:
+            self._moved_at = self._clock()
+        self._sent = sent
+        return self._clock() - self._moved_at
+
+    def abort(self) -> None:
+        """Closes at once; what was not sent is dropped."""
+        self._writer.transport.abort()
+
+    async def close(self) -> None:
+        """Closes behind the last byte."""
+        self._writer.close()
+        await self._writer.wait_closed()
+
+
+def joined(frames: list[EngineFrame]) -> list[EngineFrame]:
+    """The same text in one delta a choice; other frames stay, behind them."""
+    deltas: dict[int, list[Delta]] = {}
+    others: list[EngineFrame] = []
+    for frame in frames:
+        if frame.delta is None:
+            others.append(frame)
+        else:
+            deltas.setdefault(frame.delta.index, []).append(frame.delta)
+    return [EngineFrame(delta=_join(pieces)) for pieces in deltas.values()] + others
+
+
+def _join(pieces: list[Delta]) -> Delta:
+    logprobs = [logprob for piece in pieces for logprob in piece.logprobs or ()]
+    has_logprobs = any(piece.logprobs is not None for piece in pieces)
+    return Delta(
+        index=pieces[0].index,
+        text="".join(piece.text for piece in pieces),
+        tokens=sum(piece.tokens for piece in pieces),
+        logprobs=logprobs if has_logprobs else None,
+        finish_reason=pieces[-1].finish_reason,
+    )

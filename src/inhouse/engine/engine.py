@@ -1,0 +1,216 @@
+"""The engine: one base, any number of its adapters, many requests at once.
+
+A request's walk:
+1. `Intake.prepare` turns text into tokens and refuses what cannot be served (any thread);
+2. `add` queues it;
+3. `Scheduler.plan` gives it pages and an adapter slot and says which of its tokens run in this step;
+4. `batch.build` lays the plan out as tensors;
+5. `Runner.run` computes logits;
+6. `sampler.draw` chooses the next token;
+7. `Scheduler.commit` books it, and frees the pages of what is finished;
+8. `Voice` makes text of it, which leaves as a frame.
+
+It knows no sockets and no threads: all but `intake` and `stats` belongs to the thread that steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from inhouse.engine import batch as batches
+from inhouse.engine import sampler
+from inhouse.engine.faults import around_request
+from inhouse.engine.intake import Intake
+from inhouse.engine.request import Request, Sequence
+from inhouse.engine.runner import Output, Runner
+from inhouse.engine.sampler import Draw
+from inhouse.engine.scheduler import Plan, Scheduler
+from inhouse.engine.voice import Voice
+from inhouse.schema import Delta, EngineDone, EngineFault, EngineFrame, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A frame, and the request it belongs to. A request's last one is `done` or `fault`."""
+
+    request_id: str
+    frame: EngineFrame
+
+    @property
+    def is_last(self) -> bool:
+        return self.frame.delta is None
+
+
+class Engine:
+    """Requests go in by `add`; each `step` moves all running ones on by a token and returns what is new."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        scheduler: Scheduler,
+        runner: Runner,
+        *,
+        base_digest: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.intake = intake
+        self.scheduler = scheduler
+        self.runner = runner
+        self.base_digest = base_digest
+        self._numbers: dict[str, float] = {}  # replaced whole, so that another thread may read it
+        self._clock = clock
+        self._voices: dict[Sequence, Voice] = {}
+        self._idle_since = clock()
+        self._steps = self._prompt_tokens = self._generated_tokens = self._requests = self._faults = 0
+        self._note()
+
+    @property
+    def has_work(self) -> bool:
+        return self.scheduler.has_work
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """Numbers as of the last change, and seconds since the last request ended (0 while one runs). Any thread
+        may ask."""
+        return {**self._numbers, "idle_s": 0.0 if self.has_work else self._clock() - self._idle_since}
+
+    def add(self, request: Request) -> list[Reply]:
+        """Queues a request. Its first replies, where some need no model. Raises InhouseError."""
+        now = self._clock()
+        if request.needs_model:
+            self.scheduler.add(request, now)
+        self._requests += 1
+        self._prompt_tokens += len(request.prompt)
+        replies: list[Reply] = []
+        for sequence in request.choices:
+            voice = self._voices[sequence] = Voice(sequence, self.intake.tokenizer)
+            if voice.owes_echo:
+                replies.append(Reply(request.id, EngineFrame(delta=voice.echo())))
+            elif not request.needs_model:
+                delta = Delta(index=sequence.index, finish_reason="length")
+                replies.append(Reply(request.id, EngineFrame(delta=delta)))
+        if not request.needs_model:
+            replies.append(self._done(request))
+        self._note()
+        return replies
+
+    def cancel(self, request_id: str) -> None:
+        """Forgets a request; its pages are free at once. Unknown ones are no error: it may just have ended."""
+        request = self.scheduler.cancel(request_id)
+        if request is not None:
+            self._forget(request)
+            self._note()
+
+    def step(self) -> list[Reply]:
+        """Runs every planned row through the model once."""
+        plan, replies = self._loaded(self.scheduler.plan(self._clock()))
+        if plan.rows:
+            batch = batches.build(plan, self.scheduler.pages, self.runner.cache)
+            output = self.runner.run(batch)
+            draws = self._draw(batch, output, replies)
+            self.scheduler.commit(plan, {sequence: draw.token for sequence, draw in draws.items()})
+            self._deliver(plan, batch, output, draws, replies)
+        self._steps += 1
+        self._note()
+        return replies
+
+    def _loaded(self, plan: Plan) -> tuple[Plan, list[Reply]]:
+        """Puts the plan's new adapters into their slots. Where one fails, its requests fail, and only they."""
+        replies: list[Reply] = []
+        for digest, slot in plan.loads:
+            fault = around_request(digest, partial(self.runner.load, digest, slot))
+            if fault is None:
+                continue
+            for request in {
+                row.sequence.request for row in plan.rows if row.sequence.request.adapter == digest
+            }:
+                replies.append(self._fail(request, fault))
+            plan = Plan(tuple(row for row in plan.rows if row.sequence.request.adapter != digest))
+            self.scheduler.slots.forget(digest)
+        return plan, replies
+
+    def _draw(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> dict[Sequence, Draw]:
+        draws: dict[Sequence, Draw] = {}
+        for sequence, logits in zip(batch.drawing, output.logits, strict=True):
+            if sequence not in self._voices:
+                continue  # another choice of the same request failed just now
+            drawn = around_request(sequence.request.id, partial(sampler.draw, logits, sequence))
+            if isinstance(drawn, EngineFault):
+                replies.append(self._fail(sequence.request, drawn))
+                draws = {s: d for s, d in draws.items() if s.request is not sequence.request}
+            else:
+                draws[sequence] = drawn
+        return draws
+
+    def _deliver(
+        self,
+        plan: Plan,
+        batch: batches.Batch,
+        output: Output,
+        draws: dict[Sequence, Draw],
+        replies: list[Reply],
+    ) -> None:
+        """Gives every row's news to its voice, and ends what is finished."""
+        for (sequence, _), score in zip(batch.scoring, output.scores, strict=True):
+            if sequence in self._voices:
+                self._voices[sequence].hear(score)
+        self._generated_tokens += len(draws)
+        for row in plan.rows:
+            sequence = row.sequence
+            if sequence not in self._voices:
+                continue
+            news = around_request(sequence.request.id, partial(self._news, sequence, draws.get(sequence)))
+            if isinstance(news, EngineFault):
+                replies.append(self._fail(sequence.request, news))
+                continue
+            replies += [Reply(sequence.request.id, EngineFrame(delta=delta)) for delta in news]
+        for request in dict.fromkeys(row.sequence.request for row in plan.rows):
+            if request.is_finished and request.choices[0] in self._voices:
+                replies.append(self._done(request))
+
+    def _news(self, sequence: Sequence, draw: Draw | None) -> list[Delta]:
+        voice = self._voices[sequence]
+        news = [voice.echo()] if voice.owes_echo else []
+        if draw is not None:
+            news.append(voice.say(draw))
+            if voice.stopped and not sequence.is_finished:
+                self.scheduler.finish(sequence, "stop")
+        return news
+
+    def _done(self, request: Request) -> Reply:
+        prompt, generated = len(request.prompt), request.generated
+        usage = Usage(prompt_tokens=prompt, completion_tokens=generated, total_tokens=prompt + generated)
+        self._forget(request)
+        done = EngineDone(usage=usage, base_digest=self.base_digest, adapter=request.adapter)
+        return Reply(request.id, EngineFrame(done=done))
+
+    def _fail(self, request: Request, fault: EngineFault) -> Reply:
+        self._faults += 1
+        self.scheduler.cancel(request.id)
+        self._forget(request)
+        return Reply(request.id, EngineFrame(fault=fault))
+
+    def _forget(self, request: Request) -> None:
+        for sequence in request.choices:
+            self._voices.pop(sequence, None)
+        self._idle_since = self._clock()
+
+    def _note(self) -> None:
+        scheduler = self.scheduler
+        self._numbers = {
+            "running": scheduler.running,
+            "waiting": scheduler.waiting,
+            "running_requests": scheduler.running_requests,
+            "pages_free": scheduler.pages.free,
+            "pages_total": scheduler.pages.count,
+            "adapters_resident": scheduler.slots.resident,
+            "preemptions_total": scheduler.preemptions,
+            "steps_total": self._steps,
+            "requests_total": self._requests,
+            "faults_total": self._faults,
+            "prompt_tokens_total": self._prompt_tokens,
+            "generated_tokens_total": self._generated_tokens,
+        }

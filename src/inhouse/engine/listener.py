@@ -1,0 +1,261 @@
+"""The engine's socket: an event loop in a thread of its own, so that no caller ever holds up a step.
+
+It knows calls, frames and connections. What a call asks for it hands on: text is prepared in a small pool, the
+rest goes to the engine's thread as a command. One connection is one call; its end is the call's cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import stat
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+
+from pydantic import ValidationError
+
+from inhouse.engine.connection import Connection
+from inhouse.engine.engine import Engine, Reply
+from inhouse.engine.faults import around_request, fault_of
+from inhouse.engine.request import Request
+from inhouse.errors import EngineOverloaded, InhouseError, InvalidRequest
+from inhouse.schema import EngineCall, EngineFault, EngineFrame, EngineRequest
+
+log = logging.getLogger(__name__)
+
+MAX_CALL_BYTES = 64 * 2**20
+"""Length of a call's line; the gateway bounds bodies far below."""
+CALL_S = 10.0
+"""How long a caller may take to say what it wants."""
+SWEEP_S = 0.25
+"""How often readers are looked at that may stand still."""
+CLOSE_S = 2.0
+"""How long last frames may take to be read when the engine ends."""
+PREPARING_THREADS = 2
+MAX_PATH_BYTES = 100
+"""Systems allow a socket's path 104 to 108 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Queue this request."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Forget this request, if it is still there."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Take no new requests and end; the second time, end now."""
+
+
+Command = Add | Cancel | Stop
+"""What the engine's thread is asked to do."""
+
+
+class Listener:
+    """Accepts calls at a path. `start` and `close` are the owner's; `post` is the engine's."""
+
+    def __init__(
+        self,
+        path: Path,
+        engine: Engine,
+        inbox: SimpleQueue[Command],
+        *,
+        max_queued: int,
+        idle_reader_s: float,
+    ) -> None:
+        self._path = path
+        self._engine = engine  # only its intake and its stats, which any thread may use
+        self._inbox = inbox
+        self._max_queued = max_queued
+        self._idle_reader_s = idle_reader_s
+        self._thread = threading.Thread(target=self._run, name="engine-socket", daemon=True)
+        self._pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-text")
+        self._connections: dict[str, Connection] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refuse: InhouseError | None = None
+        self._number = 0
+        self._evicted = 0
+
+    def start(self) -> None:
+        """Binds and listens. Raises InvalidRequest where the path cannot be a private socket."""
+        _make_private(self._path)
+        self._loop = asyncio.new_event_loop()
+        self._thread.start()
+        try:
+            self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+        except BaseException:
+            self._stop_loop()
+            raise
+
+    def post(self, replies: list[Reply]) -> None:
+        """Hands frames to their connections; never waits."""
+        if replies:
+            self._loop.call_soon_threadsafe(self._dispatch, replies)
+
+    def refuse(self, error: InhouseError) -> None:
+        """From now on new calls get this error."""
+        self._refuse = error
+
+    def close(self, error: InhouseError) -> None:
+        """Ends every open call with the error, waits for readers a moment, and removes the socket."""
+        asyncio.run_coroutine_threadsafe(self._end(error), self._loop).result()
+        self._stop_loop()
+        self._path.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _stop_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._pool.shutdown()
+
+    async def _listen(self) -> asyncio.Server:
+        server = await asyncio.start_unix_server(self._accept, self._path, limit=MAX_CALL_BYTES, backlog=1024)
+        self._path.chmod(0o600)
+        self._sweeper = asyncio.create_task(self._sweep())
+        return server
+
+    async def _end(self, error: InhouseError) -> None:
+        self._refuse = error
+        self._server.close()
+        for connection in self._connections.values():
+            connection.put(EngineFrame(fault=fault_of(error)))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_S)
+        self._sweeper.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(self._sweeper, *self._tasks, return_exceptions=True)
+
+    def _dispatch(self, replies: list[Reply]) -> None:
+        for reply in replies:
+            if connection := self._connections.get(reply.request_id):
+                connection.put(reply.frame)
+
+    async def _sweep(self) -> None:
+        """Puts out readers that stand still, so that what they hold is others'."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for request_id, connection in list(self._connections.items()):
+                if connection.stalled_s() > self._idle_reader_s:
+                    log.warning("request %s: its reader stood still and was put out", request_id)
+                    self._evicted += 1
+                    connection.abort()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "asyncio accepts inside a task"
+        self._tasks.add(task)
+        connection = Connection(writer, time.monotonic)
+        try:
+            await self._answer(reader, connection)
+            await connection.close()
+        except (OSError, asyncio.CancelledError):
+            pass  # the caller is gone, took too long, was put out, or the engine ends
+        finally:
+            connection.abort()
+            self._tasks.discard(task)
+
+    async def _answer(self, reader: asyncio.StreamReader, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(CALL_S):
+                line = await reader.readline()
+            call = EngineCall.model_validate_json(line)
+        except ValueError as error:  # over the limit, or no such call
+            reason = "not a call" if isinstance(error, ValidationError) else f"over {MAX_CALL_BYTES} bytes"
+            await self._tell(connection, InvalidRequest(f"The engine was sent a line that is {reason}."))
+            return
+        if call.op == "stats":
+            connection.put(EngineFrame(stats=self._engine.stats | self._numbers()))
+            await connection.pump()
+        elif call.request is None:
+            await self._tell(connection, InvalidRequest("A generate call needs a request.", param="request"))
+        elif self._refuse is not None:
+            await self._tell(connection, self._refuse)
+        elif self._is_full():
+            busy = f"{self._max_queued} requests are waiting for this engine. Try again shortly."
+            await self._tell(connection, EngineOverloaded(busy, retry_after_s=1.0))
+        else:
+            await self._generate(call.request, reader, connection)
+
+    async def _generate(
+        self, call: EngineRequest, reader: asyncio.StreamReader, connection: Connection
+    ) -> None:
+        """Serves one request until its last frame is out or its caller is gone."""
+        self._number += 1
+        request_id = f"{call.id}/{self._number}"  # unique, whatever callers call theirs
+        # It counts as waiting from here on; nothing was awaited since `_is_full` looked.
+        self._connections[request_id] = connection
+        work = asyncio.create_task(self._prepare_and_pump(call, request_id, connection))
+        gone = asyncio.create_task(_read_to_end(reader))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            del self._connections[request_id]
+            self._inbox.put(Cancel(request_id))
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def _prepare_and_pump(self, call: EngineRequest, request_id: str, connection: Connection) -> None:
+        prepare = partial(self._engine.intake.prepare, call, request_id)
+        request = await self._loop.run_in_executor(self._pool, around_request, request_id, prepare)
+        if isinstance(request, EngineFault):
+            connection.put(EngineFrame(fault=request))
+        else:
+            self._inbox.put(Add(request))
+        await connection.pump()
+
+    async def _tell(self, connection: Connection, error: InhouseError) -> None:
+        connection.put(EngineFrame(fault=fault_of(error)))
+        await connection.pump()
+
+    def _is_full(self) -> bool:
+        return len(self._connections) - self._engine.stats["running_requests"] >= self._max_queued
+
+    def _numbers(self) -> dict[str, float]:
+        return {"connections": len(self._connections), "readers_put_out_total": self._evicted}
+
+
+async def _read_to_end(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        while await reader.read(4096):
+            pass
+
+
+def _make_private(path: Path) -> None:
+    """A folder that only we can enter, without an old socket in it."""
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        raise InvalidRequest(
+            f"{path} is too long for a socket ({MAX_PATH_BYTES} bytes). Set a shorter data_dir.",
+            param="data_dir",
+        )
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mode = path.parent.stat().st_mode
+    if stat.S_IMODE(mode) & 0o077:
+        if mode & stat.S_ISVTX:
+            raise InvalidRequest(
+                f"{path.parent} is shared by all users; the engine's socket needs its own folder."
+            )
+        path.parent.chmod(0o700)
+    path.unlink(missing_ok=True)

@@ -1,0 +1,111 @@
+"""What the engine knows of one request and of each of its sequences.
+
+Tokens and numbers only: no torch, no text, no clock. `Request` groups the n choices of one call; a `Sequence`
+is one choice, the unit that is scheduled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from inhouse.schema import FinishReason, Sampling
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One call: a prompt, how to continue it, and the sequences that do."""
+
+    id: str
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    seed: int
+    """The caller's, or a fresh one: draws depend on nothing else but place and choice."""
+    limit: int
+    """Tokens at which a sequence ends with "length": prompt and new ones together."""
+    stop_ids: frozenset[int] = frozenset()
+    adapter: str | None = None
+    """Artifact digest; None is the base itself."""
+    echo: bool = False
+    prompt_text: str = ""
+    """What `echo` repeats."""
+    n: int = 1
+    arrived_at: float = 0.0
+    """Set by the scheduler: its clock's seconds."""
+    order: int = 0
+    """Set by the scheduler: lower came first."""
+    choices: list[Sequence] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.choices = [Sequence(self, index, list(self.prompt)) for index in range(self.n)]
+
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether the prompt's own log-probabilities are asked for."""
+        return self.echo and self.sampling.logprobs is not None
+
+    @property
+    def generates(self) -> bool:
+        """False where no new token is asked for."""
+        return self.limit > len(self.prompt)
+
+    @property
+    def needs_model(self) -> bool:
+        """False where there is nothing to generate and nothing to score."""
+        return self.generates or self.scores_prompt
+
+    @property
+    def is_finished(self) -> bool:
+        return all(choice.is_finished for choice in self.choices)
+
+    @property
+    def generated(self) -> int:
+        """New tokens of all choices."""
+        return sum(choice.generated for choice in self.choices)
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One choice of a request: its tokens, and how far the model has read them."""
+
+    request: Request
+    index: int
+    tokens: list[int]
+    """Prompt, then what was generated."""
+    computed: int = 0
+    """Tokens whose keys and values are in pages."""
+    scored: int = 0
+    """Prompt tokens whose log-probability was read; it outlives a preemption."""
+    slot: int | None = None
+    """Where the adapter sits while the sequence runs; None is the base."""
+    finish_reason: FinishReason | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def prompt_length(self) -> int:
+        return len(self.request.prompt)
+
+    @property
+    def generated(self) -> int:
+        return self.length - self.prompt_length
+
+    @property
+    def pending(self) -> int:
+        """Tokens the model has yet to read before it can give the next one."""
+        return self.length - self.computed
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another token may be generated."""
+        return self.length < self.request.limit
+
+    @property
+    def is_finished(self) -> bool:
+        return self.finish_reason is not None
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Sorts sequences: who came first comes first."""
+        return self.request.order, self.index

@@ -1,0 +1,67 @@
+"""Runs a batch through the model.
+
+It holds the tensors: decoder, cache and adapters. It knows no queues and no text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inhouse.engine import sampler
+from inhouse.engine.adapters import Bank
+from inhouse.engine.batch import Batch
+from inhouse.engine.cache import Cache
+from inhouse.engine.library import Library
+from inhouse.engine.request import Sequence
+from inhouse.engine.sampler import Score
+from inhouse.model.decoder import Decoder
+
+SCORED_ROWS = 64
+"""Prompt tokens whose logits exist at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a step gives."""
+
+    logits: Tensor
+    """[N, V] float32, a row for each sequence of `batch.drawing`"""
+    scores: list[Score]
+    """[M] for each of `batch.scoring`"""
+
+
+class Runner:
+    """The model on its device."""
+
+    def __init__(self, decoder: Decoder, cache: Cache, library: Library) -> None:
+        self.decoder = decoder
+        self.cache = cache
+        self.library = library
+        self.bank = Bank(decoder)
+
+    def load(self, digest: str, slot: int) -> None:
+        """Puts an adapter into a slot. Raises NotFound or BadCheckpoint."""
+        self.bank.load(slot, self.library.read(digest))
+
+    @torch.no_grad()
+    def run(self, batch: Batch) -> Output:
+        hidden = self.decoder.forward(
+            batch.tokens, batch.positions, batch.attend, self.bank.mix(batch.slots), batch.rows
+        )  # [N + M, D]
+        drawing, scoring = hidden.tensor_split([len(batch.drawing)])
+        return Output(self.decoder.logits(drawing), self._scores(scoring, batch.scoring))
+
+    def _scores(self, hidden: Tensor, wanted: list[tuple[Sequence, int]]) -> list[Score]:
+        """Scores of prompt tokens, a few rows of logits at a time. hidden [M, D]."""
+        scores: list[Score] = []
+        for start in range(0, len(wanted), SCORED_ROWS):
+            part = wanted[start : start + SCORED_ROWS]
+            tokens = [sequence.tokens[place] for sequence, place in part]
+            tops = [sequence.request.sampling.logprobs or 0 for sequence, _ in part]
+            logits = self.decoder.logits(hidden[start : start + len(part)])
+            for found, top in zip(sampler.score(logits, tokens, max(tops)), tops, strict=True):
+                scores.append(Score(found.token, found.logprob, found.top[:top]))
+        return scores

@@ -1,0 +1,118 @@
+"""Chooses tokens from logits, and reads log-probabilities off them.
+
+It knows one row of logits at a time and nothing of batches, so a draw cannot depend on who shares the step.
+The random numbers of a draw are a pure function of (seed, place in the sequence, choice): they are added to the
+logits (the Gumbel-max way), so rounding that differs between batches flips a draw only where two candidates tie
+to the last digits. Source: Gumbel, 1954; Maddison et al., "A* Sampling", 2014.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inhouse.engine.request import Sequence
+from inhouse.errors import InternalError
+from inhouse.schema import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A token's log-probability under the model's own logits, and the most likely tokens at its place."""
+
+    token: int
+    logprob: float | None
+    """None where nothing precedes the token."""
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A chosen token; its score when the request asks for it."""
+
+    token: int
+    score: Score | None = None
+
+
+def draw(logits: Tensor, sequence: Sequence) -> Draw:
+    """The sequence's next token. logits [V] float32; they are not changed.
+
+    Raises InternalError when they are not finite: then the model, or this request's adapter, has overflowed.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise InternalError(
+            "The model's output is not finite. If the request uses an adapter, tune it again."
+        )
+    sampling = sequence.request.sampling
+    adjusted = _adjust(logits, sequence)
+    if sampling.temperature == 0:
+        token = int(adjusted.argmax())
+    else:
+        # From the top down, so that the smallest temperature cannot overflow.
+        kept = _keep((adjusted - adjusted.max()) / sampling.temperature, sampling)
+        token = int((kept + _noise(len(logits), sequence).to(kept.device)).argmax())
+    if sampling.logprobs is None:
+        return Draw(token)
+    return Draw(token, score(logits[None], [token], sampling.logprobs)[0])
+
+
+def score(logits: Tensor, tokens: list[int], top: int) -> list[Score]:
+    """Each token's score under its row of logits, with the `top` most likely. logits [N, V] float32."""
+    logprobs = logits.log_softmax(-1)
+    chosen = logprobs.gather(1, torch.tensor(tokens, device=logits.device)[:, None]).squeeze(1).tolist()
+    if not top:
+        return [Score(token, value) for token, value in zip(tokens, chosen, strict=True)]
+    values, ids = (t.tolist() for t in logprobs.topk(min(top, logprobs.shape[1])))
+    return [
+        Score(token, value, tuple(zip(ids[i], values[i], strict=True)))
+        for i, (token, value) in enumerate(zip(tokens, chosen, strict=True))
+    ]
+
+
+def _adjust(logits: Tensor, sequence: Sequence) -> Tensor:
+    """Logits after bias and penalties. Repetition counts prompt and reply, the other two the reply alone."""
+    sampling = sequence.request.sampling
+    adjusted = logits.clone()
+    if sampling.logit_bias:
+        ids = torch.tensor(list(sampling.logit_bias), device=logits.device)
+        adjusted[ids] += torch.tensor(list(sampling.logit_bias.values()), device=logits.device)
+    if sampling.repetition_penalty != 1:
+        seen = torch.tensor(sorted(set(sequence.tokens)), device=logits.device)
+        values = adjusted[seen]
+        factor = sampling.repetition_penalty
+        adjusted[seen] = torch.where(values > 0, values / factor, values * factor)
+    counts = Counter(sequence.tokens[sequence.prompt_length :])
+    if counts and (sampling.frequency_penalty or sampling.presence_penalty):
+        ids = torch.tensor(list(counts), device=logits.device)
+        times = torch.tensor(list(counts.values()), device=logits.device, dtype=logits.dtype)
+        adjusted[ids] -= sampling.frequency_penalty * times + sampling.presence_penalty
+    return adjusted
+
+
+def _keep(scaled: Tensor, sampling: Sampling) -> Tensor:
+    """Logits with -inf where top_k, top_p or min_p rules a token out; at least one is always left. [V] → [V]."""
+    if 0 < sampling.top_k < len(scaled):
+        lowest = scaled.topk(sampling.top_k).values[-1]
+        scaled = scaled.masked_fill(scaled < lowest, -torch.inf)
+    if sampling.min_p > 0:
+        probabilities = scaled.softmax(-1)
+        scaled = scaled.masked_fill(probabilities < sampling.min_p * probabilities.max(), -torch.inf)
+    if sampling.top_p < 1:
+        sorted_logits, order = scaled.sort(descending=True, stable=True)
+        probabilities = sorted_logits.softmax(-1)
+        before = probabilities.cumsum(-1) - probabilities  # probability of all that are likelier
+        sorted_logits[1:].masked_fill_(before[1:] >= sampling.top_p, -torch.inf)
+        scaled = torch.empty_like(scaled).scatter_(0, order, sorted_logits)
+    return scaled
+
+
+def _noise(size: int, sequence: Sequence) -> Tensor:
+    """Gumbel noise for each token of the vocabulary. [V] float32 on the CPU."""
+    key = f"{sequence.request.seed}/{sequence.length}/{sequence.index}".encode()
+    seed = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
+    uniform = torch.rand(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return -torch.log(-torch.log(uniform)).float()

@@ -1,0 +1,98 @@
+"""One sequence's tokens as the deltas its caller reads.
+
+It knows text and log-probabilities on the wire; it knows neither queues nor sockets.
+"""
+
+from __future__ import annotations
+
+from inhouse.engine.request import Sequence
+from inhouse.engine.sampler import Draw, Score
+from inhouse.schema import Delta, TokenLogprob
+from inhouse.text.stream import TextStream
+from inhouse.text.tokenizer import Tokenizer
+
+
+class Voice:
+    """Speaks for one sequence. A token's log-probability is told when its text is, so neither leaks a stop string.
+
+    The token that ends a reply has no text and no log-probability, but it is counted.
+    """
+
+    def __init__(self, sequence: Sequence, tokenizer: Tokenizer) -> None:
+        self._sequence = sequence
+        self._tokenizer = tokenizer
+        self._stream = TextStream(tokenizer, sequence.request.sampling.stop)
+        self._held: list[tuple[int, TokenLogprob]] = []  # (where its text begins, ...), in order
+        self._prompt: list[TokenLogprob] = []
+        self._owes_echo = sequence.request.echo
+
+    @property
+    def owes_echo(self) -> bool:
+        """Whether the prompt is still to be told, and can be: all its scores that are wanted were heard."""
+        sequence = self._sequence
+        is_scored = not sequence.request.scores_prompt or sequence.scored == sequence.prompt_length
+        return self._owes_echo and is_scored
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was completed."""
+        return self._stream.stopped
+
+    def hear(self, score: Score) -> None:
+        """Takes the next prompt token's log-probability, for the echo."""
+        if not self._prompt:
+            first = Score(self._sequence.request.prompt[0], None)
+            self._prompt.append(self._wire(first))
+        self._prompt.append(self._wire(score))
+
+    def echo(self) -> Delta:
+        """The prompt, with its log-probabilities where asked for; the last delta where nothing is generated."""
+        request = self._sequence.request
+        self._owes_echo = False
+        if request.scores_prompt and not self._prompt:  # a prompt of one token, which nothing precedes
+            self._prompt.append(self._wire(Score(request.prompt[0], None)))
+        return Delta(
+            index=self._sequence.index,
+            text=request.prompt_text,
+            logprobs=self._prompt if request.scores_prompt else None,
+            finish_reason=None if request.generates else "length",
+        )
+
+    def say(self, draw: Draw) -> Delta:
+        """The delta of one new token, after it was committed. Sets `stopped` when it completed a stop string."""
+        sequence, stream = self._sequence, self._stream
+        text = ""
+        if draw.token not in sequence.request.stop_ids:
+            if draw.score is not None:
+                self._held.append((stream.received, self._wire(draw.score)))
+            text = stream.push(draw.token)
+        if sequence.is_finished and not stream.stopped:
+            text += stream.finish()
+        finish_reason = "stop" if stream.stopped else sequence.finish_reason
+        return Delta(
+            index=sequence.index,
+            text=text,
+            tokens=1,
+            logprobs=self._told(sequence.is_finished and not stream.stopped),
+            finish_reason=finish_reason,
+        )
+
+    def _told(self, everything: bool) -> list[TokenLogprob] | None:
+        """The held log-probabilities whose text is out by now."""
+        if self._sequence.request.sampling.logprobs is None:
+            return None
+        count = len(self._held) if everything else sum(at < self._stream.emitted for at, _ in self._held)
+        told, self._held = self._held[:count], self._held[count:]
+        return [logprob for _, logprob in told]
+
+    def _wire(self, score: Score) -> TokenLogprob:
+        wire = self._token(score.token, score.logprob)
+        return wire.model_copy(update={"top": [self._token(token, value) for token, value in score.top]})
+
+    def _token(self, token: int, logprob: float | None) -> TokenLogprob:
+        return TokenLogprob(
+            id=token,
+            token=self._tokenizer.token_text(token),
+            bytes=list(self._tokenizer.token_bytes(token)),
+            logprob=logprob,
+        )

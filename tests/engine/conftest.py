@@ -1,0 +1,28 @@
+"""A world for the engine's tests: read only, so that it is made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.engine.world import World
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    world = World(tmp_path_factory.mktemp("world"))
+    world.adapter("small", rank=2, seed=1)
+    world.adapter("large", rank=7, seed=2)
+    world.adapter("attention", rank=4, seed=3, only="self_attn")
+    return world
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """A tiny model's products are too small to share: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

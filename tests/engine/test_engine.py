@@ -1,0 +1,268 @@
+"""The engine as a whole: whoever shares a batch, each request is answered as if it were alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inhouse.engine import sampler
+from inhouse.engine.adapters import Bank, Mix
+from inhouse.engine.engine import Engine
+from inhouse.model.adapters import Adapter, LoadedLora
+from inhouse.model.layers import Linear
+from inhouse.schema import EngineRequest, Message
+from tests.engine.world import Answer, World, call, collect, run, start
+
+ADAPTERS = (None, "small", "large", None, "attention", "small")
+
+
+def mixed_calls(**fields: object) -> list[EngineRequest]:
+    """Base and adapters of different rank, prompts of different length."""
+    return [
+        call(f"{adapter}-{i}", range(20 + 9 * i, 23 + 9 * i + 5 * i), adapter=adapter, **fields)
+        for i, adapter in enumerate(ADAPTERS)
+    ]
+
+
+def assert_equal(one: Answer, other: Answer) -> None:
+    """Same tokens and text; log-probabilities within float32's rounding."""
+    assert one.tokens == other.tokens
+    assert one.texts == other.texts
+    assert one.finish == other.finish
+    for index, logprobs in one.logprobs.items():
+        for mine, theirs in zip(logprobs, other.logprobs[index], strict=True):
+            assert mine.id == theirs.id
+            assert mine.logprob == pytest.approx(theirs.logprob, abs=1e-5)
+            assert [t.logprob for t in mine.top] == pytest.approx([t.logprob for t in theirs.top], abs=1e-5)
+
+
+def test_a_mixed_batch_equals_each_request_alone(world: World) -> None:
+    calls = mixed_calls(logprobs=20)
+    together = run(world.engine(), *calls)
+    for wanted in calls:
+        alone = run(world.engine(), wanted)[wanted.id]
+        assert len(alone.logprobs[0]) > 0
+        assert_equal(together[wanted.id], alone)
+    assert together["small-1"].texts != together["None-0"].texts, "the adapters change nothing"
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
+def test_paged_equals_unpaged(tmp_path: Path, family: str) -> None:
+    world = World(tmp_path, family)
+    world.adapter("small", rank=2, seed=1)
+    calls = [
+        call(f"{i}", range(20 + i, 45 + 7 * i), adapter=a, max_new_tokens=24)
+        for i, a in enumerate((None, "small", None))
+    ]
+    answers = run(world.engine(), *calls)
+    for wanted in calls:
+        assert answers[wanted.id].tokens == [world.plainly(wanted)]
+
+
+@pytest.mark.parametrize("budget", [8, 9, 16, 200])
+def test_a_prompt_in_chunks_equals_the_whole(world: World, budget: int) -> None:
+    calls = [call(f"{a}", range(10, 160), adapter=a, logprobs=5, echo=True) for a in (None, "large")]
+    chunked = run(world.engine(token_budget=budget), *calls)
+    for wanted in calls:
+        assert_equal(chunked[wanted.id], run(world.engine(token_budget=500), wanted)[wanted.id])
+
+
+def test_preemption_gives_the_same_tokens(world: World) -> None:
+    calls = mixed_calls(max_new_tokens=40, temperature=1.0, seed=5, logprobs=2, echo=True)
+    engine = world.engine(cache_tokens=128)
+    crowded = run(engine, *calls)
+    assert engine.scheduler.preemptions > 0
+    for wanted in calls:
+        assert_equal(crowded[wanted.id], run(world.engine(), wanted)[wanted.id])
+
+
+def test_rows_of_the_base_are_exactly_the_base_whatever_adapters_share_the_batch(world: World) -> None:
+    bank = Bank(world.decoder)
+    overflowing = {
+        name: (a * 1e30, b * 1e30)
+        for name, (a, b) in Adapter.read(world.adapter_folder("small"), world.decoder).tensors.items()
+    }
+    bank.load(3, Adapter(2, 4.0, overflowing, {}))
+    bank.load(1, Adapter.read(world.adapter_folder("large"), world.decoder))
+    mix = bank.mix([None, 3, 1, None])
+    assert isinstance(mix, Mix)
+    linear: Linear = world.decoder.blocks[0].attention.qkv
+    x = torch.randn(4, linear.weight.shape[1], generator=torch.Generator().manual_seed(0))
+    mixed, base = mix(linear, x), linear.product(x)
+    assert torch.equal(mixed[[0, 3]], base[[0, 3]])
+    assert torch.isfinite(mixed[2]).all(), "another row's overflow spilled over"
+    assert not torch.isfinite(mixed[1]).all()
+    alone = bank.mix([1])
+    assert alone is not None
+    torch.testing.assert_close(mixed[2], alone(linear, x[2:3])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_batch_of_the_base_alone_has_no_adapters_to_compute(world: World) -> None:
+    assert Bank(world.decoder).mix([None, None]) is None
+
+
+def test_adapters_beyond_the_slots_take_turns(world: World) -> None:
+    calls = mixed_calls()
+    engine = world.engine(adapter_slots=1)
+    answers = run(engine, *calls)
+    for wanted in calls:
+        assert answers[wanted.id].tokens == [world.plainly(wanted)]
+    assert engine.stats["adapters_resident"] == 1
+
+
+def test_choices_are_drawn_on_their_own_and_share_their_prompt(world: World) -> None:
+    wanted = call("n", range(40, 90), n=4, temperature=1.0, seed=3, max_new_tokens=6)
+    engine = world.engine(token_budget=500)
+    answer = run(engine, wanted)["n"]
+    assert len(set(map(tuple, answer.tokens))) == 4
+    assert answer.done is not None
+    assert answer.done.usage.prompt_tokens == 50
+    assert answer.done.usage.completion_tokens == answer.counted == sum(map(len, answer.tokens))
+    first = run(world.engine(), wanted.model_copy(update={"n": 1}))["n"]
+    assert first.tokens[0] == answer.tokens[0]
+
+
+def test_choices_that_share_pages_survive_preemption(world: World) -> None:
+    wanted = call("n", range(40, 90), n=5, temperature=1.0, seed=3, max_new_tokens=30)
+    engine = world.engine(cache_tokens=144)
+    crowded = run(engine, wanted, call("other", range(50), max_new_tokens=30))["n"]
+    assert engine.scheduler.preemptions > 0
+    assert_equal(crowded, run(world.engine(), wanted)["n"])
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_seed_repeats_whatever_shares_the_batch(
+    world: World, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not guarded:  # the control: noise from one common generator
+        monkeypatch.setattr(sampler, "_noise", lambda size, sequence: -torch.empty(size).exponential_().log())
+    wanted = call("x", temperature=1.3, seed=11, top_p=0.95, top_k=50, n=2, max_new_tokens=20)
+    alone = run(world.engine(), wanted)["x"].tokens
+    again = run(world.engine(), wanted)["x"].tokens
+    shared = run(world.engine(token_budget=16), *mixed_calls(temperature=1.0, seed=11), wanted)["x"].tokens
+    other = run(
+        world.engine(),
+        wanted.model_copy(update={"sampling": wanted.sampling.model_copy(update={"seed": 12})}),
+    )
+    assert (alone == again == shared) == guarded
+    assert other["x"].tokens != alone
+
+
+def test_without_a_seed_two_answers_differ(world: World) -> None:
+    answers = run(world.engine(), *(call(name, temperature=1.5, max_new_tokens=20) for name in "ab"))
+    assert answers["a"].tokens != answers["b"].tokens
+
+
+def test_the_context_s_end_is_a_length_and_more_is_refused(world: World) -> None:
+    answer = run(world.engine(), call("a", range(3, 253), max_new_tokens=None, logit_bias={2: -100}))["a"]
+    assert answer.finish == {0: "length"}
+    assert answer.counted == 256 - 250
+
+
+def test_the_template_s_end_token_stops_a_reply_and_has_no_text(world: World) -> None:
+    wanted = call("a", messages=(Message(role="user", content="hi"),), logit_bias={2: 100}, logprobs=0)
+    answer = run(world.engine(), wanted)["a"]
+    assert (answer.finish, answer.texts, answer.counted) == ({0: "stop"}, {0: ""}, 1)
+    assert answer.logprobs[0] == []
+
+
+def test_streamed_text_is_the_text_of_the_tokens(world: World) -> None:
+    soup = run(
+        world.engine(), call("a", temperature=2.0, seed=1, max_new_tokens=200, n=3, logit_bias={2: -100})
+    )["a"]
+    assert soup.texts == {i: world.tokenizer.decode(tokens) for i, tokens in enumerate(soup.tokens)}
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data())
+def test_no_stop_string_leaks_in_text_nor_in_logprobs(world: World, data: st.DataObject) -> None:
+    free = call(
+        "a", temperature=2.0, seed=data.draw(st.integers(0, 99)), max_new_tokens=30, logit_bias={2: -100}
+    )
+    whole = run(world.engine(), free)["a"].texts[0]
+    at = data.draw(st.integers(0, len(whole) - 1))
+    stop = whole[at : at + data.draw(st.integers(1, 4))]
+    answer = run(
+        world.engine(),
+        free.model_copy(
+            update={"sampling": free.sampling.model_copy(update={"stop": (stop,), "logprobs": 0})}
+        ),
+    )["a"]
+    assert answer.texts[0] == whole[: whole.index(stop)]
+    assert answer.finish == {0: "stop"}
+    spelled = b"".join(bytes(logprob.bytes) for logprob in answer.logprobs[0])
+    assert answer.texts[0].encode().startswith(spelled) or "\ufffd" in answer.texts[0]
+
+
+def test_echoed_logprobs_equal_the_model_s_logits(world: World) -> None:
+    prompt = list(range(30, 75))
+    wanted = call("a", prompt, echo=True, logprobs=3, max_new_tokens=0, adapter="large", n=2)
+    engine = world.engine(token_budget=16)
+    answer = run(engine, wanted, call("other", logprobs=1))["a"]
+    lora = LoadedLora(Adapter.read(world.adapter_folder("large"), world.decoder), world.decoder)
+    with torch.no_grad():
+        expected = world.decoder.score([prompt], lora).log_softmax(-1)
+    assert answer.finish == {0: "length", 1: "length"}
+    assert answer.counted == 0
+    for index in range(2):
+        assert answer.texts[index] == world.tokenizer.decode(prompt)
+        first, *others = answer.logprobs[index]
+        assert (first.id, first.logprob) == (prompt[0], None)
+        for place, logprob in enumerate(others):
+            assert logprob.id == prompt[place + 1]
+            assert logprob.logprob == pytest.approx(float(expected[place, logprob.id]), abs=1e-5)
+            best = expected[place].topk(3)
+            assert [t.id for t in logprob.top] == best.indices.tolist()
+
+
+def test_echo_comes_before_the_reply(world: World) -> None:
+    for logprobs in (None, 0):
+        answer = run(
+            world.engine(), call("a", prompt="Say: ", echo=True, logprobs=logprobs, max_new_tokens=3)
+        )["a"]
+        assert answer.texts[0] == "Say: " + world.tokenizer.decode(answer.tokens[0])
+        assert len(answer.logprobs[0]) == (0 if logprobs is None else 5 + len(answer.tokens[0]))
+
+
+def test_nothing_to_generate_needs_no_model(world: World) -> None:
+    engine = world.engine()
+    answers = run(engine, call("a", prompt="hi", echo=True, max_new_tokens=0), call("b", max_new_tokens=0))
+    assert answers["a"].texts == {0: "hi"} and answers["b"].texts == {0: ""}
+    assert answers["a"].finish == answers["b"].finish == {0: "length"}
+    assert engine.stats["steps_total"] == 0
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    cancels=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 5)), max_size=6),
+    budget=st.sampled_from([8, 20, 100]),
+)
+def test_after_random_cancels_every_page_is_back_and_the_others_are_right(
+    world: World, cancels: Items[tuple[int, int]], budget: int
+) -> None:
+    calls = mixed_calls(max_new_tokens=10)
+    engine: Engine = world.engine(cache_tokens=160, token_budget=budget)
+    requests, replies = {}, []
+    for wanted in calls:
+        requests[wanted.id] = start(engine, wanted)[0]
+    number = 0
+    gone = set()
+    while engine.has_work:
+        for at, who in cancels:
+            if at == number:
+                engine.cancel(calls[who].id)
+                gone.add(calls[who].id)
+        replies += engine.step()
+        engine.scheduler.check_integrity()
+        number += 1
+    assert engine.scheduler.pages.free == engine.scheduler.pages.count
+    answers = collect(replies)
+    for wanted in calls:
+        if wanted.id not in gone:
+            assert requests[wanted.id].choices[0].tokens[len(wanted.tokens or ()) :] == world.plainly(wanted)
+            assert answers[wanted.id].done is not None
