@@ -1,0 +1,7 @@
+"""`python -m inhouse.server`."""
+
+import sys
+
+from inhouse.server.main import main
+
+sys.exit(main())

@@ -1,0 +1,140 @@
+"""The HTTP application: the parts of a gateway put together, each layer once, every reply in one shape.
+
+It knows no process, port or signal; `main` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+
+from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
+from inhouse.server import admin, body, health, metrics
+from inhouse.server.auth import Auth, Keyring, host_rule
+from inhouse.server.edge import Edge, Readers, Work
+from inhouse.server.gateway import Gateway
+from inhouse.server.limits import Limits, Meter
+from inhouse.server.metrics import Metrics
+from inhouse.server.openai import chat, completions, files, fine_tuning, models
+from inhouse.server.relay import Relay
+from inhouse.server.replies import error_reply
+from inhouse.server.threads import StoreThreads
+from inhouse.server.usage import UsageLog
+from inhouse.server.validation import Validator
+from inhouse.server.version import VERSION
+from inhouse.settings import Settings
+from inhouse.store.artifacts import Artifacts
+from inhouse.store.db import Database
+
+ROUTERS = (health, metrics, models, chat, completions, files, fine_tuning, admin)
+
+
+def create_app(
+    settings: Settings,
+    db: Database,
+    artifacts: Artifacts,
+    *,
+    local_key: str | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    allowed_hosts: frozenset[str] = frozenset(),
+) -> FastAPI:
+    """The application over a migrated database. `local_key` is an admin key that lives only in memory."""
+    store = StoreThreads(db)
+    gateway = Gateway(
+        settings=settings,
+        db=db,
+        artifacts=artifacts,
+        store=store,
+        keyring=Keyring(store, local_key),
+        work=Work(),
+        readers=Readers(settings.idle_reader_s),
+        meter=Meter(limits),
+        relay=Relay(settings, store),
+        usage=UsageLog(store),
+        metrics=Metrics(),
+        validator=Validator(db, artifacts, settings.max_line_bytes),
+    )
+    # No documentation pages: the framework's fetch scripts from elsewhere. /openapi.json stays.
+    app = FastAPI(
+        title="inhouse",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Nothing is sent anywhere: no variable of the environment turns the framework's own telemetry on.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+        lifespan=_lifespan,
+    )
+    app.state.gateway = gateway
+    for module in ROUTERS:
+        app.include_router(module.router)
+    body.describe_bodies(app)
+    app.add_exception_handler(HTTPException, _framework_error)
+    app.add_exception_handler(RequestValidationError, _framework_error)
+    app.add_middleware(Auth, keyring=gateway.keyring, is_our_host=host_rule(settings.host, allowed_hosts))
+    app.add_middleware(Edge, work=gateway.work, readers=gateway.readers)  # added last: the outermost
+    return app
+
+
+def routes(app: FastAPI) -> list[BaseRoute]:
+    """Every route that is served, each router's own ones as well."""
+    return [r for r in app.routes if isinstance(r, Route)] + [r for m in ROUTERS for r in m.router.routes]
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    gateway: Gateway = app.state.gateway
+    tasks = [asyncio.create_task(gateway.readers.run()), asyncio.create_task(gateway.usage.run())]
+    await gateway.store.run(gateway.validator.resume)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await gateway.usage.flush()
+        await gateway.store.run(gateway.validator.close)
+        gateway.store.close()
+
+
+async def _framework_error(request: Request, raised: Exception) -> Response:
+    """What the framework refuses, in the one shape that errors have."""
+    if isinstance(raised, RequestValidationError):
+        first = raised.errors()[0]
+        return error_reply(
+            InvalidRequest(f"{first['loc'][-1]}: {first['msg']}.", param=str(first["loc"][-1]))
+        )
+    assert isinstance(raised, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    if raised.status_code == 404:
+        return error_reply(NotFound(f"Unknown request URL: {where}. Check the path.", code="unknown_url"))
+    if raised.status_code == 405:
+        allowed = ", ".join(sorted(_methods(request)))
+        error: InhouseError = MethodNotAllowed(f"Not allowed: {where}. This URL takes {allowed}.")
+        return error_reply(error, {"allow": allowed})
+    error = InhouseError(str(raised.detail))
+    error.status = raised.status_code
+    return error_reply(error)
+
+
+def _methods(request: Request) -> set[str]:
+    """Every method that some route takes at this path."""
+    found: set[str] = set()
+    for route in routes(request.app):
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found

@@ -1,0 +1,176 @@
+"""The one authentication layer, outside every router: who is asking, or 401.
+
+It knows keys and hosts, no route: a path is open only when it is in OPEN_PATHS, whatever serves it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from inhouse.errors import PermissionDenied, Unauthenticated
+from inhouse.server.edge import OPEN_PATHS
+from inhouse.server.threads import StoreThreads
+from inhouse.store.records import keys
+
+KEY_CACHE_S = 0.5
+"""How long a looked-up key is believed: well under the second within which a revoked key must stop."""
+MAX_CACHED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking. Every query takes its project from here."""
+
+    project: str
+    key: str
+    role: Literal["admin", "member"]
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+
+LOCAL_KEY_ID = "local"
+"""The id of the key that lives only in the run folder of a running server."""
+
+
+def new_secret() -> str:
+    """256 random bits, as the text a client sends."""
+    return "sk-inhouse-" + secrets.token_urlsafe(32)
+
+
+def hash_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def caller(request: Request) -> Caller:
+    """Who sent this request; the layer has let nobody unknown through."""
+    found = request.scope["state"]["caller"]
+    assert isinstance(found, Caller), "a request reached a handler without passing the authentication layer"
+    return found
+
+
+async def admin_only(request: Request) -> None:
+    """A router's dependency: members get 403."""
+    if not caller(request).is_admin:
+        raise PermissionDenied("This needs an admin key. Ask whoever runs this server for one.")
+
+
+class Keyring:
+    """Looks keys up by their hash and believes an answer for KEY_CACHE_S, the unknown ones too."""
+
+    def __init__(self, store: StoreThreads, local_secret: str | None = None) -> None:
+        self.store = store
+        self.local_hash = hash_of(local_secret) if local_secret else None
+        self._seen: dict[str, tuple[float, Caller | None]] = {}
+
+    async def caller_of(self, secret: str) -> Caller | None:
+        hashed = hash_of(secret)
+        if self.local_hash and hmac.compare_digest(hashed, self.local_hash):
+            return Caller(project="default", key=LOCAL_KEY_ID, role="admin")
+        now = time.monotonic()
+        until, found = self._seen.get(hashed, (0.0, None))
+        if until > now:
+            return found
+        found = await self._look_up(hashed)
+        if len(self._seen) >= MAX_CACHED:
+            self._seen.clear()
+        self._seen[hashed] = (now + KEY_CACHE_S, found)
+        return found
+
+    def forget(self) -> None:
+        """A key was revoked here: the next request asks the database again."""
+        self._seen.clear()
+
+    async def _look_up(self, hashed: str) -> Caller | None:
+        row = await self.store.read(lambda conn: keys.by_hash(conn, hashed))
+        return None if row is None else Caller(project=row.project, key=row.id, role=row.role)
+
+
+def host_rule(bound: str, allowed: frozenset[str] = frozenset()) -> Callable[[str], bool]:
+    """Which host names a request may be addressed to. A rebound DNS name is none of them.
+
+    Bound to loopback: loopback names and addresses. Bound wider: any literal address too (rebinding needs a
+    name) and this machine's own names. `allowed` adds what a reverse proxy in front is called.
+    """
+    named = {"localhost", bound.lower(), *(name.lower() for name in allowed)}
+    is_wide = not _is_loopback(bound)
+    if is_wide:
+        named |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+
+    def is_ours(host: str) -> bool:
+        host = host.lower().rstrip(".")
+        return host in named or _is_loopback(host) or (is_wide and _address(host) is not None)
+
+    return is_ours
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+class Auth:
+    """ASGI layer: Host, Origin, then the key. Deny by default."""
+
+    def __init__(self, app: ASGIApp, *, keyring: Keyring, is_our_host: Callable[[str], bool]) -> None:
+        self.app = app
+        self.keyring = keyring
+        self.is_our_host = is_our_host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        self._check_host("Host", f"//{headers.get('host', '')}")
+        if "origin" in headers:
+            self._check_host("Origin", headers["origin"])
+        if scope["path"] not in OPEN_PATHS:
+            scope["state"]["caller"] = await self._authenticate(headers.get("authorization", ""))
+        await self.app(scope, receive, send)
+
+    def _check_host(self, header: str, url: str) -> None:
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            host = None
+        if not host or not self.is_our_host(host):
+            raise PermissionDenied(
+                f"The {header} header names a host that this server does not answer as. "
+                "Use the address it was started on."
+            )
+
+    async def _authenticate(self, authorization: str) -> Caller:
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not secret.strip():
+            raise Unauthenticated(
+                "No API key. Send the header 'Authorization: Bearer <key>'; "
+                "the first start of a server prints an admin key."
+            )
+        found = await self.keyring.caller_of(secret.strip())
+        if found is None:
+            raise Unauthenticated(
+                "This API key is unknown, expired or revoked. Ask an admin of this server for one."
+            )
+        return found

@@ -1,0 +1,196 @@
+"""One inference call from admission to its usage row, for chat and completions alike.
+
+It knows what a call costs and when it is over; it knows nothing of how the answer is written on the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from inhouse.errors import InhouseError, InternalError
+from inhouse.schema import Delta, EngineFrame, EngineRequest, ModelCard, Usage
+from inhouse.server import gateway
+from inhouse.server.auth import caller
+from inhouse.server.channel import Channel
+from inhouse.server.edge import ClientGone
+from inhouse.server.metrics import Clock
+from inhouse.store.records.usage import UsageRow
+
+T = TypeVar("T")
+
+CHARACTERS_A_TOKEN = 4
+"""For the reservation only; the engine counts, and the difference is given back."""
+TOKENS_IF_UNSAID = 256
+
+
+def estimate(requests: Sequence[EngineRequest]) -> int:
+    """Tokens to reserve before the engine has counted."""
+    total = 0
+    for r in requests:
+        text = r.prompt or "".join(m.text for m in r.messages or ())
+        prompt = len(r.tokens) if r.tokens else len(text) // CHARACTERS_A_TOKEN + 1
+        asked = r.sampling.max_new_tokens
+        total += prompt + r.n * (TOKENS_IF_UNSAID if asked is None else asked)
+    return total
+
+
+class Call:
+    """One or more engine requests that are one request to the caller. Use it with `with`, or `close` it."""
+
+    def __init__(self, request: Request, card: ModelCard, requests: Sequence[EngineRequest]) -> None:
+        """Reserves its places before anything is awaited. Raises RateLimited or EngineOverloaded."""
+        self.gw = gateway.of(request)
+        self.caller = caller(request)
+        self.request_id: str = request.state.request_id
+        self.card = card
+        self.base = gateway.resident(card)
+        self.requests = requests
+        self.adapter = card.digest if card.kind == "adapter" else None
+        self.base_digest = ""
+        self._held = contextlib.ExitStack()
+        self._opened: list[Channel] = []
+        """In the order they opened in, so that none is lost when the call is cancelled half-way."""
+        self._channels: list[Channel] = []
+        """In the order of the requests."""
+        self._counted = [Usage()] * len(requests)
+        self._reason: str | None = None
+        self._error_code: str | None = None
+        now = time.monotonic()
+        project = self.caller.project
+        try:
+            self._reserved = self.gw.meter.reserve(project, estimate(requests), now)
+        finally:
+            request.state.reply_headers = self.gw.meter.headers(project, now)
+        try:
+            self._held.enter_context(self.gw.relay.slots(self.base, len(requests)))
+        except InhouseError:
+            self._reserved.settle(0, now)
+            raise
+        self._clock = Clock(self.gw.metrics, card.base)
+
+    def __enter__(self) -> Call:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def usage(self) -> Usage:
+        """All requests' tokens so far: the engine's count of those that are done, ours of the others."""
+        prompt = sum(u.prompt_tokens for u in self._counted)
+        completion = sum(u.completion_tokens for u in self._counted)
+        return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+
+    async def start(self) -> None:
+        """Opens every channel. From here on there is an engine that has begun to answer."""
+        opened = await asyncio.gather(*(self._open(r) for r in self.requests), return_exceptions=True)
+        for problem in opened:
+            if isinstance(problem, BaseException):
+                self._note(problem)
+                raise problem
+        self._channels = [c for c in opened if isinstance(c, Channel)]
+        self.base_digest = self._channels[0].replica.base_digest
+
+    async def deltas(self) -> AsyncIterator[list[tuple[int, Delta]]]:
+        """What has arrived, with the number of the request it belongs to, until all are done."""
+        waiting: dict[asyncio.Task[list[EngineFrame]], int] = {}
+        try:
+            if len(self._channels) == 1:
+                while frames := await self._channels[0].frames():
+                    yield self._take(0, frames)
+                return
+            for i, channel in enumerate(self._channels):
+                waiting[asyncio.create_task(channel.frames())] = i
+            while waiting:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    i = waiting.pop(task)
+                    if frames := await task:
+                        waiting[asyncio.create_task(self._channels[i].frames())] = i
+                        yield self._take(i, frames)
+        except InhouseError as error:
+            self._note(error)
+            raise
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    def close(self) -> None:
+        """Cancels what still runs, gives places and unused tokens back, writes the usage. Once."""
+        if self._reserved.is_settled:
+            return
+        for channel in self._opened:
+            self.gw.relay.close(channel)
+        self._held.close()
+        used = self.usage
+        self._reserved.settle(used.total_tokens, time.monotonic())
+        self._clock.end(
+            prompt=used.prompt_tokens,
+            generated=used.completion_tokens,
+            reason=self._reason,
+            error_code=self._error_code,
+        )
+        if used.total_tokens:
+            self.gw.usage.add(
+                UsageRow(
+                    project=self.caller.project,
+                    key=self.caller.key,
+                    model=self.card.name,
+                    request_id=self.request_id,
+                    prompt_tokens=used.prompt_tokens,
+                    completion_tokens=used.completion_tokens,
+                    at=time.time(),
+                )
+            )
+
+    async def _open(self, request: EngineRequest) -> Channel:
+        channel = await self.gw.relay.open(self.base, request)
+        self._opened.append(channel)
+        return channel
+
+    def _take(self, i: int, frames: list[EngineFrame]) -> list[tuple[int, Delta]]:
+        found = []
+        for frame in frames:
+            if frame.delta is not None:
+                self._clock.token()
+                count = self._counted[i]
+                tokens = count.completion_tokens + frame.delta.tokens
+                self._counted[i] = Usage(completion_tokens=tokens, total_tokens=tokens)
+                self._reason = frame.delta.finish_reason or self._reason
+                found.append((i, frame.delta))
+            elif frame.done is not None:
+                if frame.done.adapter != self.adapter:
+                    raise InternalError("The engine answered with another adapter than the one asked for.")
+                self._counted[i] = frame.done.usage
+        return found
+
+    def _note(self, problem: BaseException) -> None:
+        self._error_code = problem.code if isinstance(problem, InhouseError) else "internal_error"
+
+
+async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; when the client hangs up first, work is cancelled and ClientGone raised."""
+    doing = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_hangs_up(receive))
+    try:
+        await asyncio.wait((doing, watching), return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            return await doing
+        raise ClientGone
+    finally:
+        doing.cancel()
+        watching.cancel()
+        await asyncio.gather(doing, watching, return_exceptions=True)
+
+
+async def _hangs_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,202 @@
+"""The outermost layer: request ids, errors as replies, draining, and readers that stand still.
+
+It knows no key, no route and no model. Everything that any other layer raises ends here, so this is the
+server's one `except Exception`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from inhouse.errors import Draining, InhouseError, InternalError
+from inhouse.server.replies import error_frame, error_reply
+
+KERNEL_TELLS = sys.platform == "linux"
+"""Whether the kernel says how much of what it took the client has not."""
+if KERNEL_TELLS:
+    import fcntl
+    import termios
+
+log = logging.getLogger(__name__)
+
+OPEN_PATHS = frozenset({"/health", "/ready", "/version"})
+"""The only paths that need no key, and that answer while the server drains."""
+SWEEP_S = 0.25
+
+
+class ClientGone(ConnectionError):
+    """The client hung up; there is nobody to answer."""
+
+
+class Work:
+    """The requests that are running now, and whether new ones are taken."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.active = 0
+        self.last_request = time.monotonic()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Counts one request from its first byte to its last. Raises Draining when no more are taken."""
+        if self.draining:
+            raise Draining("This server is shutting down. Try again shortly.", retry_after_s=5)
+        self.active += 1
+        self.last_request = time.monotonic()
+        try:
+            yield
+        finally:
+            self.active -= 1
+            self.last_request = time.monotonic()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    transport: asyncio.Transport
+    unread: int = -1
+    """Bytes on their way at the sweeper's last look; -1 before its first."""
+    since: float = 0.0
+
+
+class Readers:
+    """Clients that we wait for, because what they were sent before has not left yet.
+
+    One sweeper looks at all of them: a deadline for each write would cost every token a timer.
+    """
+
+    def __init__(self, idle_s: float) -> None:
+        self.idle_s = idle_s
+        self.evicted = 0
+        self._waiting: dict[int, _Waiting] = {}
+
+    @contextlib.contextmanager
+    def waiting_for(self, request: int, transport: asyncio.Transport) -> Iterator[None]:
+        self._waiting[request] = _Waiting(transport)
+        try:
+            yield
+        finally:
+            self._waiting.pop(request, None)
+
+    def sweep(self, now: float) -> None:
+        """Cuts off each client that has read nothing for `idle_s` while bytes waited for it."""
+        for waiting in list(self._waiting.values()):
+            unread = _unread_bytes(waiting.transport)
+            if unread != waiting.unread:
+                waiting.unread, waiting.since = unread, now
+            elif now - waiting.since > self.idle_s:
+                self.evicted += 1
+                waiting.transport.abort()
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.sweep(time.monotonic())
+
+
+def _unread_bytes(transport: asyncio.Transport) -> int:
+    """What the client has not taken yet: here, and in the kernel where it tells."""
+    here = transport.get_write_buffer_size()
+    if KERNEL_TELLS:
+        own = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            queued = fcntl.ioctl(own.fileno(), termios.TIOCOUTQ, bytes(4))
+            return here + int.from_bytes(queued, sys.byteorder)
+    return here
+
+
+class Edge:
+    """ASGI layer around everything else."""
+
+    def __init__(self, app: ASGIApp, *, work: Work, readers: Readers) -> None:
+        self.app = app
+        self.work = work
+        self.readers = readers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # no websocket is served
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = f"req_{secrets.token_hex(12)}"
+        reply = _Reply(send, state, self.readers)
+        try:
+            if scope["path"] in OPEN_PATHS:
+                await self.app(scope, receive, reply)
+            else:
+                with self.work.one():
+                    await self.app(scope, receive, reply)
+        except ClientGone:
+            pass
+        except asyncio.CancelledError:
+            if not self.work.draining:  # a second SIGTERM cuts what runs; that is no fault
+                raise
+        except InhouseError as error:
+            await reply.fail(error, scope, receive)
+        except Exception as fault:  # noqa: BLE001 - the one around every call
+            log.error("%s failed: %s", state["request_id"], _without_values(fault))
+            await reply.fail(InternalError(_OUR_FAULT.format(state["request_id"])), scope, receive)
+
+
+_OUR_FAULT = "The server failed on this request. Its log says more under {}."
+
+
+class _Reply:
+    """`send` for one request: adds the headers that every reply carries and notices a standing reader."""
+
+    __slots__ = ("is_event_stream", "is_started", "readers", "send", "state", "transport")
+
+    def __init__(self, send: Send, state: dict[str, Any], readers: Readers) -> None:
+        self.send = send
+        self.state = state
+        self.readers = readers
+        self.transport: asyncio.Transport | None = state.get("transport")
+        self.is_started = False
+        self.is_event_stream = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.is_started = True
+            headers = [*message.get("headers", ())]
+            self.is_event_stream = any(v.startswith(b"text/event-stream") for _, v in headers)
+            headers.append((b"x-request-id", self.state["request_id"].encode()))
+            headers += [(k.encode(), v.encode()) for k, v in self.state.get("reply_headers", {}).items()]
+            message["headers"] = headers
+        if self.transport is None:
+            await self.send(message)
+            return
+        if self.transport.is_closing():
+            raise ClientGone
+        with self.readers.waiting_for(id(self), self.transport):
+            await self.send(message)
+
+    async def fail(self, error: InhouseError, scope: Scope, receive: Receive) -> None:
+        """The error as a reply, or as a stream's last frame; a half-sent body ends as a broken connection."""
+        with contextlib.suppress(ClientGone):
+            if not self.is_started:
+                await error_reply(error)(scope, receive, self)
+            elif self.is_event_stream:
+                await self({"type": "http.response.body", "body": error_frame(error), "more_body": False})
+            elif self.transport is not None:
+                self.transport.abort()
+
+
+def _without_values(fault: BaseException) -> str:
+    """Where it happened and of what type, without the message: that may quote a prompt or a key."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    return f"{type(fault).__name__} at " + " < ".join(
+        f"{f.filename}:{f.lineno} {f.name}" for f in reversed(frames)
+    )

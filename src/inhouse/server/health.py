@@ -1,0 +1,40 @@
+"""Whether the server lives, takes work, and which version it is. Open to everyone, so it says little."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from inhouse.errors import InhouseError
+from inhouse.server import gateway
+from inhouse.server.replies import Json
+from inhouse.server.version import VERSION
+from inhouse.store.records import replicas
+
+router = APIRouter()
+
+
+@router.get("/health", response_model=None)
+async def health() -> Response:
+    """The process answers."""
+    return Json({"status": "ok"})
+
+
+@router.get("/ready", response_model=None)
+async def ready(request: Request) -> Response:
+    """Whether new work is taken: the database answers and nobody has asked the server to stop."""
+    gw = gateway.of(request)
+    try:
+        held = await gw.store.read(replicas.all)
+    except InhouseError as error:
+        return Json({"status": error.code, "replicas": None}, status_code=503)
+    count = {"ready": sum(r.ready for r in held), "starting": sum(not r.ready for r in held)}
+    if gw.work.draining:
+        return Json({"status": "draining", "replicas": count}, status_code=503)
+    return Json({"status": "ready", "replicas": count})
+
+
+@router.get("/version", response_model=None)
+async def version() -> Response:
+    """Which release this is."""
+    return Json({"version": VERSION})

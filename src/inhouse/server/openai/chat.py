@@ -1,0 +1,193 @@
+"""Chat completions: messages in, one or more replies out, whole or as a stream of chunks.
+
+It knows OpenAI's wire and hands the engine messages: templates and tokens are the engine's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from inhouse.errors import InvalidRequest
+from inhouse.schema import Delta, EngineRequest, Message, TextPart, TokenLogprob
+from inhouse.server import bases, body, gateway
+from inhouse.server.auth import caller
+from inhouse.server.calls import Call, until_gone
+from inhouse.server.openai.answer import finite, frame, gather, usage_wire
+from inhouse.server.openai.sampling import Inference
+from inhouse.server.replies import Json
+from inhouse.server.streams import EventStream
+from inhouse.store import ids
+
+router = APIRouter()
+
+
+class ContentPart(body.RequestBody):
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(body.RequestBody):
+    """One turn. The fields typed None come back from SDKs that echo a reply; they must be empty."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[ContentPart], Field(min_length=1)]
+    name: Annotated[str, Field(max_length=64)] | None = None
+    refusal: None = None
+    annotations: Annotated[list[None], Field(max_length=0)] | None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: None = None
+
+
+class TextFormat(body.RequestBody):
+    type: Literal["text"]
+
+
+class ChatRequest(Inference):
+    """The body of a chat completion."""
+
+    only_these: ClassVar[dict[str, str]] = Inference.only_these | {
+        "response_format": '{"type": "text"}',
+        "modalities": '["text"]',
+        "tool_choice": "none, as it has no tools",
+    }
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=10_000)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+    parallel_tool_calls: bool | None = None
+    response_format: TextFormat | None = None
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
+    tool_choice: Literal["none"] | None = None
+
+    audio: None = None
+    function_call: None = None
+    functions: None = None
+    moderation: None = None
+    prediction: None = None
+    prompt_cache_options: None = None
+    reasoning_effort: None = None
+    tools: None = None
+    verbosity: None = None
+    web_search_options: None = None
+
+    def engine_request(self, id: str, project: str, adapter: str | None) -> EngineRequest:
+        """What the engine is asked. Raises InvalidRequest for fields that contradict each other."""
+        self.check_stream()
+        if self.top_logprobs is not None and not self.logprobs:
+            raise InvalidRequest("top_logprobs needs logprobs: true.", param="top_logprobs")
+        if (
+            None not in (self.max_tokens, self.max_completion_tokens)
+            and self.max_tokens != self.max_completion_tokens
+        ):
+            raise InvalidRequest(
+                "max_tokens and max_completion_tokens mean the same and differ. Send one.", param="max_tokens"
+            )
+        asked = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        return EngineRequest(
+            id=id,
+            project=project,
+            messages=tuple(_message(m) for m in self.messages),
+            adapter=adapter,
+            n=self.choices,
+            sampling=self.sampling(
+                max_new_tokens=asked, logprobs=(self.top_logprobs or 0) if self.logprobs else None
+            ),
+        )
+
+
+@router.post("/v1/chat/completions", openapi_extra=body.documented(ChatRequest), response_model=None)
+async def create(request: Request) -> Response:
+    """Answers a conversation."""
+    gw = gateway.of(request)
+    asked = await body.read(request, ChatRequest, gw.settings.max_body_bytes)
+    who = caller(request)
+    card = await gw.store.read(lambda conn: bases.find(conn, who.project, asked.model))
+    id = ids.new("chatcmpl")
+    adapter = card.digest if card.kind == "adapter" else None
+    call = Call(request, card, [asked.engine_request(id, who.project, adapter)])
+    created = int(time.time())
+    if asked.stream:
+        try:
+            await until_gone(request.receive, call.start())
+        except BaseException:
+            call.close()
+            raise
+        return EventStream(call, _chunks(call, asked, id, created))
+    with call:
+        choices = await until_gone(request.receive, gather(call, asked.choices))
+    return Json(
+        frame(call, id, "chat.completion", created)
+        | {
+            "choices": [
+                {
+                    "index": i,
+                    "message": {"role": "assistant", "content": "".join(choice.text), "refusal": None},
+                    "logprobs": _logprobs(choice.logprobs) if asked.logprobs else None,
+                    "finish_reason": choice.finish_reason,
+                }
+                for i, choice in enumerate(choices)
+            ],
+            "usage": usage_wire(call.usage),
+        }
+    )
+
+
+async def _chunks(call: Call, asked: ChatRequest, id: str, created: int) -> AsyncIterator[bytes]:
+    """The stream's frames. What never changes is serialised once, ahead of the first."""
+    fixed = orjson.dumps(frame(call, id, "chat.completion.chunk", created)).removesuffix(b"}")
+    usage = b',"usage":null' if asked.wants_usage else b""
+    end = usage + b"}\n\n"
+
+    def chunk(index: int, delta: bytes, reason: bytes = b"null", logprobs: bytes = b"null") -> bytes:
+        return b'data: %b,"choices":[{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}]%b' % (
+            fixed,
+            index,
+            delta,
+            logprobs,
+            reason,
+            end,
+        )
+
+    def written(delta: Delta) -> bytes:
+        out = b""
+        if delta.text or delta.logprobs:
+            content = b'{"content":%b}' % orjson.dumps(delta.text)
+            logprobs = orjson.dumps(_logprobs(delta.logprobs or ())) if asked.logprobs else b"null"
+            out = chunk(delta.index, content, logprobs=logprobs)
+        if delta.finish_reason:
+            out += chunk(delta.index, b"{}", reason=orjson.dumps(delta.finish_reason))
+        return out
+
+    yield b"".join(
+        chunk(i, b'{"role":"assistant","content":"","refusal":null}') for i in range(asked.choices)
+    )
+    async for batch in call.deltas():
+        if out := b"".join(written(delta) for _, delta in batch):
+            yield out
+    if asked.wants_usage:
+        yield b'data: %b,"choices":[],"usage":%b}\n\n' % (fixed, orjson.dumps(usage_wire(call.usage)))
+
+
+def _message(m: ChatMessage) -> Message:
+    parts = (
+        m.content if isinstance(m.content, str) else [TextPart(type="text", text=p.text) for p in m.content]
+    )
+    return Message(role=m.role, content=parts, name=m.name)
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    def one(t: TokenLogprob) -> dict[str, Any]:
+        return {"token": t.token, "logprob": finite(t.logprob), "bytes": t.bytes}
+
+    return {"content": [one(t) | {"top_logprobs": [one(k) for k in t.top]} for t in tokens], "refusal": None}

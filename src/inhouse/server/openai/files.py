@@ -1,0 +1,141 @@
+"""Files: uploaded in a stream, kept by digest, listed, read back and forgotten.
+
+It knows names and purposes; what is inside a file is checked when a job wants it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from sqlalchemy import Connection
+from starlette.responses import FileResponse, Response
+
+from inhouse.errors import InvalidRequest, UnsupportedParameter
+from inhouse.schema import FILE_PURPOSES, File
+from inhouse.server import body, gateway, multipart
+from inhouse.server.auth import caller
+from inhouse.server.idempotency import create_once
+from inhouse.server.openai.listing import list_wire, piece
+from inhouse.server.replies import Json
+from inhouse.store import ids
+from inhouse.store.records import files
+
+log = logging.getLogger(__name__)
+router = APIRouter()
+
+UPLOAD_PURPOSES = tuple(p for p in FILE_PURPOSES if p not in ("fine-tune-results", "batch_output"))
+MAX_NAME_CHARACTERS = 255
+MAX_LIST = 10_000
+
+
+@router.post("/v1/files", response_model=None)
+async def create(request: Request) -> Response:
+    """Keeps an uploaded file."""
+    gw, who = gateway.of(request), caller(request)
+    limit = gw.settings.max_file_bytes
+
+    def keep(pieces: Iterator[bytes]) -> tuple[str, int]:
+        return gw.artifacts.put_stream(pieces, limit)
+
+    form = await multipart.receive(request, gw.store, keep, file_field="file", max_bytes=limit)
+    purpose = form.fields.pop("purpose", None)
+    for name in form.fields:
+        raise UnsupportedParameter(f"This server does not honour {name}. Leave it out.", param=name)
+    if purpose is None:
+        raise InvalidRequest("purpose is required.", param="purpose", code="missing_required_parameter")
+    if purpose not in UPLOAD_PURPOSES:
+        raise InvalidRequest(f"purpose must be one of {', '.join(UPLOAD_PURPOSES)}.", param="purpose")
+    if form.kept is None or form.filename is None:
+        raise InvalidRequest("file is required.", param="file", code="missing_required_parameter")
+    digest, size = form.kept
+    filename = _shown(form.filename)
+    if size == 0:
+        raise InvalidRequest(f"{filename} is empty. Send a file with at least one row.", param="file")
+
+    def add(conn: Connection) -> dict[str, Any]:
+        file = File(
+            id=ids.new("file"),
+            project=who.project,
+            filename=filename,
+            purpose=purpose,
+            bytes=size,
+            digest=digest,
+            created_at=gw.db.clock(conn),
+        )
+        files.add(conn, file)
+        return wire(file)
+
+    return await create_once(request, f"{digest} {purpose} {filename}".encode(), add)
+
+
+@router.get("/v1/files", response_model=None)
+async def list_all(request: Request) -> Response:
+    """The project's files, newest first."""
+    asked = body.query(request, ("after", "limit", "order", "purpose"))
+    part, project = piece(asked, MAX_LIST, MAX_LIST), caller(request).project
+    found, has_more = await gateway.of(request).store.read(
+        lambda conn: files.page(
+            conn,
+            project,
+            purpose=asked.get("purpose"),
+            after=part.after,
+            limit=part.limit,
+            order=part.order,
+        )
+    )
+    return Json(list_wire([wire(file) for file in found], has_more))
+
+
+@router.get("/v1/files/{id}", response_model=None)
+async def retrieve(request: Request, id: str) -> Response:
+    """One file's facts."""
+    return Json(wire(await _get(request, id)))
+
+
+@router.get("/v1/files/{id}/content", response_model=None)
+async def content(request: Request, id: str) -> Response:
+    """One file's bytes."""
+    file = await _get(request, id)
+    path = gateway.of(request).artifacts.path(file.digest)
+    disposition = f"attachment; filename*=utf-8''{quote(file.filename, safe='')}"
+    return FileResponse(
+        path,
+        media_type="application/octet-stream",
+        headers={"content-disposition": disposition, "etag": f'"{file.digest}"'},
+    )
+
+
+@router.delete("/v1/files/{id}", response_model=None)
+async def delete(request: Request, id: str) -> Response:
+    """Forgets a file. Jobs that were made from it keep what they need."""
+    project = caller(request).project
+    await gateway.of(request).store.write(lambda conn: files.delete(conn, project, id))
+    return Json({"id": id, "object": "file", "deleted": True})
+
+
+def wire(file: File) -> dict[str, Any]:
+    """A file as OpenAI's clients read it."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": int(file.created_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+    }
+
+
+async def _get(request: Request, id: str) -> File:
+    project = caller(request).project
+    return await gateway.of(request).store.read(lambda conn: files.get(conn, project, id))
+
+
+def _shown(filename: str) -> str:
+    """The name to show in lists and errors: its last part, printable. It is never used as a path."""
+    last = filename.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(c for c in last if c.isprintable())[:MAX_NAME_CHARACTERS] or "file"

@@ -1,0 +1,281 @@
+"""Tuning jobs: created from files, listed, followed by their events, cancelled.
+
+It knows OpenAI's wire and the store's jobs; it hands the files to the validator and starts no training.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from inhouse.errors import InvalidRequest, ModelNotFound, NotFound
+from inhouse.schema import Event, File, Job, ModelCard, TuneSpec
+from inhouse.server import bases, body, gateway
+from inhouse.server.auth import Caller, caller
+from inhouse.server.idempotency import create_once
+from inhouse.server.openai.listing import list_wire, piece
+from inhouse.server.openai.sampling import Metadata
+from inhouse.server.replies import Json
+from inhouse.store import ids
+from inhouse.store.records import files, jobs
+
+router = APIRouter()
+
+Auto = Literal["auto"]
+KNOBS = {
+    "n_epochs": "epochs",
+    "batch_size": "batch_size",
+    "learning_rate_multiplier": "learning_rate_multiplier",
+    "x_method": "method",
+    "x_rank": "rank",
+    "x_alpha": "alpha",
+    "x_learning_rate": "learning_rate",
+    "x_checkpoint_every": "checkpoint_every",
+}
+"""A hyperparameter's name on the wire, and in a TuneSpec."""
+SUFFIX = re.compile(r"[A-Za-z0-9_.\-]*")
+
+
+class Hyperparameters(body.RequestBody):
+    """OpenAI's three, and this server's own under x_."""
+
+    n_epochs: Auto | Annotated[int, Field(ge=1, le=1000)] | None = None
+    batch_size: Auto | Annotated[int, Field(ge=1, le=4096)] | None = None
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0)] | None = None
+    x_method: Literal["auto", "lora", "full"] | None = None
+    x_rank: Auto | Annotated[int, Field(ge=1, le=512)] | None = None
+    x_alpha: Auto | Annotated[float, Field(gt=0)] | None = None
+    x_learning_rate: Auto | Annotated[float, Field(gt=0, le=1)] | None = None
+    x_checkpoint_every: Auto | Annotated[int, Field(ge=1)] | None = None
+
+
+class LegacyHyperparameters(body.RequestBody):
+    """The older place for OpenAI's three."""
+
+    n_epochs: Auto | Annotated[int, Field(ge=1, le=1000)] | None = None
+    batch_size: Auto | Annotated[int, Field(ge=1, le=4096)] | None = None
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0)] | None = None
+
+
+class Supervised(body.RequestBody):
+    hyperparameters: Hyperparameters | None = None
+
+
+class Method(body.RequestBody):
+    type: Literal["supervised"]
+    supervised: Supervised | None = None
+    dpo: None = None
+    reinforcement: None = None
+
+
+class JobRequest(body.RequestBody):
+    """The body of a new tuning job."""
+
+    only_these: ClassVar[dict[str, str]] = {"integrations": "an empty list"}
+
+    model: Annotated[str, Field(min_length=1, max_length=4096)]
+    training_file: Annotated[str, Field(min_length=1, max_length=128)]
+    validation_file: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    method: Method | None = None
+    hyperparameters: LegacyHyperparameters | None = None
+    suffix: Annotated[str, Field(max_length=64)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    metadata: Metadata | None = None
+    integrations: Annotated[list[None], Field(max_length=0)] | None = None
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The hyperparameters that were given, wherever they were. Raises InvalidRequest when given twice."""
+        modern = self.method and self.method.supervised and self.method.supervised.hyperparameters
+        if modern and self.hyperparameters:
+            raise InvalidRequest(
+                "hyperparameters and method.supervised.hyperparameters mean the same. Send one.",
+                param="hyperparameters",
+            )
+        given = modern or self.hyperparameters
+        return given.model_dump(exclude_none=True) if given else {}
+
+    def spec(self, base: str, training: File, validation: File | None) -> TuneSpec:
+        """What the worker is to do."""
+        suffix = self.suffix or ""
+        if not SUFFIX.fullmatch(suffix):
+            raise InvalidRequest("suffix may hold letters, digits, '_', '.' and '-'.", param="suffix")
+        request: dict[str, Any] = {"training_file": training.id, "suffix": suffix, "metadata": self.metadata}
+        if validation is not None:
+            request |= {"validation_file": validation.id, "validation_name": validation.filename}
+        return TuneSpec(
+            base=base,
+            training=training.digest,
+            training_name=training.filename,
+            validation=validation.digest if validation else None,
+            seed=self.seed or 0,
+            suffix=suffix,
+            request=request,
+            **{KNOBS[key]: value for key, value in self.knobs.items()},
+        )
+
+
+@router.post("/v1/fine_tuning/jobs", openapi_extra=body.documented(JobRequest), response_model=None)
+async def create(request: Request) -> Response:
+    """Makes a job and checks its files; the job then waits for a worker."""
+    gw, who = gateway.of(request), caller(request)
+    asked = await body.read(request, JobRequest, gw.settings.max_body_bytes)
+    made: list[str] = []
+
+    def add(conn: Connection) -> dict[str, Any]:
+        now = gw.db.clock(conn)
+        base = _base(conn, who, asked.model, now)
+        training = _file(conn, who.project, asked.training_file, "training_file")
+        validation = asked.validation_file and _file(
+            conn, who.project, asked.validation_file, "validation_file"
+        )
+        job = Job(
+            id=ids.new("ftjob"),
+            project=who.project,
+            kind="tune",
+            state="validating_files",
+            spec=asked.spec(base.name, training, validation or None).model_dump(),
+            created_at=now,
+        )
+        jobs.add(conn, job)
+        jobs.add_event(conn, job.id, f"Created fine-tuning job: {job.id}", now, fence=None)
+        made.append(job.id)
+        return wire(job)
+
+    reply = await create_once(request, asked.model_dump_json().encode(), add)
+    for id in made:
+        gw.validator.submit(id)
+    return reply
+
+
+@router.get("/v1/fine_tuning/jobs", response_model=None)
+async def list_all(request: Request) -> Response:
+    """The project's jobs, newest first."""
+    part, project = piece(body.query(request, ("after", "limit"))), caller(request).project
+
+    def ask(conn: Connection) -> dict[str, Any]:
+        found, has_more = jobs.page(conn, project, kind="tune", after=part.after, limit=part.limit)
+        return list_wire([wire(job) for job in found], has_more)
+
+    return Json(await gateway.of(request).store.read(ask))
+
+
+@router.get("/v1/fine_tuning/jobs/{id}", response_model=None)
+async def retrieve(request: Request, id: str) -> Response:
+    """One job."""
+    project = caller(request).project
+
+    job = await gateway.of(request).store.read(lambda conn: _tune_job(conn, project, id))
+    return Json(wire(job))
+
+
+@router.post("/v1/fine_tuning/jobs/{id}/cancel", response_model=None)
+async def cancel(request: Request, id: str) -> Response:
+    """Ends a job that has not ended. Nothing of it is published."""
+    gw, project = gateway.of(request), caller(request).project
+
+    def change(conn: Connection) -> dict[str, Any]:
+        _tune_job(conn, project, id)
+        now = gw.db.clock(conn)
+        job = jobs.cancel(conn, project, id, now)
+        jobs.add_event(conn, id, "The job was cancelled.", now, fence=None)
+        return wire(job)
+
+    return Json(await gw.store.write(change))
+
+
+@router.get("/v1/fine_tuning/jobs/{id}/events", response_model=None)
+async def events(request: Request, id: str) -> Response:
+    """A job's log, newest first."""
+    part, project = piece(body.query(request, ("after", "limit"))), caller(request).project
+
+    def ask(conn: Connection) -> dict[str, Any]:
+        _tune_job(conn, project, id)
+        found, has_more = jobs.events(conn, project, id, after=part.after, limit=part.limit)
+        return list_wire([event_wire(event) for event in found], has_more)
+
+    return Json(await gateway.of(request).store.read(ask))
+
+
+def wire(job: Job) -> dict[str, Any]:
+    """A job as OpenAI's clients read it. What "auto" became is the worker's to report in the job's result."""
+    spec = TuneSpec.model_validate(job.spec)
+    chosen: dict[str, Any] = job.result.get("hyperparameters", {})
+    knobs = {key: chosen.get(field, getattr(spec, field)) for key, field in KNOBS.items()}
+    finished = job.finished_at
+    return {
+        "id": job.id,
+        "object": "fine_tuning.job",
+        "created_at": int(job.created_at),
+        "finished_at": None if finished is None else int(finished),
+        "status": job.state,
+        "error": job.error.model_dump() if job.error else None,
+        "model": spec.base,
+        "fine_tuned_model": job.result.get("model"),
+        "organization_id": "inhouse",
+        "training_file": spec.request.get("training_file", spec.training),
+        "validation_file": spec.request.get("validation_file"),
+        "result_files": job.result.get("result_files", []),
+        "trained_tokens": job.result.get("trained_tokens"),
+        "hyperparameters": {key: value for key, value in knobs.items() if not key.startswith("x_")},
+        "method": {"type": "supervised", "supervised": {"hyperparameters": knobs}},
+        "seed": spec.seed,
+        "estimated_finish": None,
+        "integrations": [],
+        "metadata": spec.request.get("metadata"),
+        "user_provided_suffix": spec.suffix or None,
+        "x_state": job.x_state,
+    }
+
+
+def event_wire(event: Event) -> dict[str, Any]:
+    """A line of a job's log as OpenAI's clients read it."""
+    return {
+        "id": event.id,
+        "object": "fine_tuning.job.event",
+        "created_at": int(event.created_at),
+        "level": event.level,
+        "type": event.type,
+        "message": event.message,
+        "data": event.data,
+    }
+
+
+def _base(conn: Connection, who: Caller, name: str, now: float) -> ModelCard:
+    """The model to start from: a base or a fully tuned model; for an admin, a folder or hub id as well."""
+    try:
+        card = bases.find(conn, who.project, name)
+    except ModelNotFound:
+        if not who.is_admin:
+            raise
+        return bases.register(conn, name, now)
+    if card.kind == "adapter":
+        raise InvalidRequest(
+            f"{name} is an adapter; a job starts from a base or a fully tuned model. Use {card.base}.",
+            param="model",
+        )
+    return card
+
+
+def _file(conn: Connection, project: str, id: str, param: str) -> File:
+    try:
+        file = files.get(conn, project, id)
+    except NotFound:
+        raise NotFound(f"There is no file {id!r}. Upload it first.", param=param) from None
+    if file.purpose != "fine-tune":
+        raise InvalidRequest(
+            f"{id} was uploaded for {file.purpose}. Upload it with the purpose fine-tune.", param=param
+        )
+    return file
+
+
+def _tune_job(conn: Connection, project: str, id: str) -> Job:
+    job = jobs.get(conn, project, id)
+    if job.kind != "tune":
+        raise NotFound(f"There is no job {id!r}.", param="id")
+    return job

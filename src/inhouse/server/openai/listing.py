@@ -1,0 +1,40 @@
+"""Lists in pieces, as OpenAI's pagination does them: `after` and `limit` in, `has_more` out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inhouse.errors import InvalidRequest
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Which piece of a list is asked for."""
+
+    after: str | None
+    limit: int
+    order: str
+
+
+def piece(query: Mapping[str, str], max_limit: int = MAX_LIMIT, default_limit: int = DEFAULT_LIMIT) -> Piece:
+    """The piece that a query names. Raises InvalidRequest."""
+    limit = query.get("limit", str(default_limit))
+    if not (limit.isascii() and limit.isdigit()) or not 1 <= int(limit[:9]) <= max_limit:
+        raise InvalidRequest(f"limit must be a whole number from 1 to {max_limit}.", param="limit")
+    return Piece(query.get("after"), int(limit), query.get("order", "desc"))
+
+
+def list_wire(data: Sequence[dict[str, Any]], has_more: bool = False) -> dict[str, Any]:
+    """The envelope of every list."""
+    return {
+        "object": "list",
+        "data": data,
+        "has_more": has_more,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }

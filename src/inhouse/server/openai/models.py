@@ -1,0 +1,65 @@
+"""Models: the bases and the project's own tuned models; the latter can be deleted.
+
+Ids hold `:` and `/`, so the rest of the path is the id.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from inhouse.errors import PermissionDenied
+from inhouse.schema import ModelCard
+from inhouse.server import bases, body, gateway
+from inhouse.server.auth import caller
+from inhouse.server.openai.listing import list_wire
+from inhouse.server.replies import Json
+from inhouse.store.records import models
+
+router = APIRouter()
+
+
+@router.get("/v1/models", response_model=None)
+async def list_all(request: Request) -> Response:
+    """Every model that the caller may ask."""
+    body.query(request, ())
+    project = caller(request).project
+    cards = await gateway.of(request).store.read(lambda conn: models.all(conn, project))
+    return Json(list_wire([wire(card) for card in cards]))
+
+
+@router.get("/v1/models/{name:path}", response_model=None)
+async def retrieve(request: Request, name: str) -> Response:
+    """One model."""
+    project = caller(request).project
+    return Json(wire(await gateway.of(request).store.read(lambda conn: bases.find(conn, project, name))))
+
+
+@router.delete("/v1/models/{name:path}", response_model=None)
+async def delete(request: Request, name: str) -> Response:
+    """Forgets a tuned model of the caller's project. Requests that run on it end on it."""
+    project = caller(request).project
+    gw = gateway.of(request)
+    card = await gw.store.read(lambda conn: models.get(conn, project, name))
+    if card.project is None:
+        raise PermissionDenied(
+            f"{name} is a base, which every project uses. Only tuned models can be deleted."
+        )
+    await gw.store.write(lambda conn: models.delete(conn, project, name))
+    return Json({"id": name, "object": "model", "deleted": True})
+
+
+def wire(card: ModelCard) -> dict[str, Any]:
+    """A model as OpenAI's clients read it, and under x_ what it is here."""
+    return {
+        "id": card.name,
+        "object": "model",
+        "created": int(card.created_at),
+        "owned_by": card.project or "inhouse",
+        "x_kind": card.kind,
+        "x_base": card.base,
+        "x_digest": card.digest,
+        "x_facts": card.facts,
+    }

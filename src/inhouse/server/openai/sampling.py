@@ -1,0 +1,107 @@
+"""The request fields that chat and plain completions share, and what each becomes for an engine.
+
+Here is the one list of fields that are accepted without effect, each because having none is what was asked:
+`user`, `safety_identifier`, `prompt_cache_key`, `prompt_cache_retention`, `metadata` (labels for the caller's
+own use), `store: false`, `service_tier: auto | default`, `stream_options.include_obfuscation: false`, and in
+chat `parallel_tool_calls`, `tool_choice: none`, `response_format: {"type": "text"}`, `modalities: ["text"]`:
+what happens without them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from inhouse.errors import InvalidRequest
+from inhouse.schema import Sampling
+from inhouse.server.body import RequestBody
+
+SMALLEST_TOP_P = 1e-6
+"""OpenAI allows top_p 0; the smallest nucleus is the most likely token."""
+
+
+def _stop_strings(value: str | list[str]) -> str | list[str]:
+    if "" in ([value] if isinstance(value, str) else value):
+        raise ValueError("an empty stop string would stop everything; leave it out")
+    return value
+
+
+StopString = Annotated[str, Field(max_length=1024)]
+Stop = Annotated[
+    StopString | Annotated[list[StopString], Field(max_length=4)],
+    AfterValidator(_stop_strings),
+]
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+
+
+class StreamOptions(RequestBody):
+    include_usage: bool | None = None
+    include_obfuscation: Literal[False] | None = None
+
+
+class Inference(RequestBody):
+    """What any request for tokens may say."""
+
+    only_these: ClassVar[dict[str, str]] = {"store": "false", "service_tier": "auto and default"}
+
+    model: Annotated[str, Field(min_length=1, max_length=512)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    stop: Stop | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: (
+        Annotated[dict[int, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None
+    ) = None
+
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    metadata: Metadata | None = None
+    store: Literal[False] | None = None
+    service_tier: Literal["auto", "default"] | None = None
+
+    @property
+    def choices(self) -> int:
+        return self.n or 1
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def check_stream(self) -> None:
+        if self.stream_options is not None and not self.stream:
+            raise InvalidRequest(
+                "stream_options needs stream: true. Set it or leave stream_options out.",
+                param="stream_options",
+            )
+
+    def sampling(self, *, max_new_tokens: int | None, logprobs: int | None) -> Sampling:
+        """The fields as an engine takes them, OpenAI's defaults filled in."""
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return Sampling(
+            max_new_tokens=max_new_tokens,
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else max(self.top_p, SMALLEST_TOP_P),
+            top_k=self.top_k or 0,
+            min_p=self.min_p or 0.0,
+            seed=self.seed,
+            stop=tuple(stop),
+            logprobs=logprobs,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+            logit_bias=self.logit_bias or {},
+        )

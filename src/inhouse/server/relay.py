@@ -1,0 +1,117 @@
+"""Which replica answers a request: finds one that holds the base, asks for one when there is none, waits.
+
+It knows replicas and sockets; it knows nothing of what a request says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from inhouse.errors import EngineOverloaded, InhouseError, ModelLoading
+from inhouse.jobs import serving
+from inhouse.schema import EngineCall, EngineRequest, Replica
+from inhouse.server.channel import Channel, EngineGone, stats
+from inhouse.server.threads import StoreThreads
+from inhouse.settings import Settings
+from inhouse.store.records import replicas
+
+REPLICA_CACHE_S = 0.2
+LOOK_AGAIN_S = 0.1
+LEAVING = ("draining", "engine_lost")
+"""What an engine answers on its way out: its successor, or another, will do."""
+STATS_WAIT_S = 1.0
+
+
+class Relay:
+    """Opens channels and knows which are open, so that a shutdown can end them."""
+
+    def __init__(self, settings: Settings, store: StoreThreads) -> None:
+        self.settings = settings
+        self.store = store
+        self.running: Counter[str] = Counter()
+        """Requests under way, by base."""
+        self._known: dict[str, tuple[float, list[Replica]]] = {}
+        self._open: set[Channel] = set()
+        self._ended_by: InhouseError | None = None
+
+    @contextlib.contextmanager
+    def slots(self, base: str, count: int) -> Iterator[None]:
+        """Holds `count` places at the base's engines. Raises EngineOverloaded when they are full."""
+        engines = max(1, len(self._known.get(base, (0.0, []))[1]))
+        room = (self.settings.max_running + self.settings.max_queued) * engines
+        if self.running[base] + count > room:
+            raise EngineOverloaded(
+                f"{room} requests for {base} are running or waiting. Try again.", retry_after_s=1
+            )
+        self.running[base] += count
+        try:
+            yield
+        finally:
+            self.running[base] -= count
+
+    async def open(self, base: str, request: EngineRequest) -> Channel:
+        """A channel whose first frames have arrived. Tries all replicas, and restarted ones, for load_wait_s.
+
+        Nothing has been answered until this returns, so trying again is safe. Raises what the engine answers,
+        and ModelLoading when the wait is over or the base has just failed to load.
+        """
+        started = time.monotonic()
+        asked_at = 0.0
+        while True:
+            if self._ended_by is not None:
+                raise self._ended_by
+            replicas_now = await self.ready(base)
+            for replica in random.sample(replicas_now, len(replicas_now)):
+                try:
+                    return await self._begin(replica, EngineCall(op="generate", request=request))
+                except (OSError, EngineGone):
+                    continue
+                except InhouseError as error:
+                    if error.code not in LEAVING or self._ended_by is not None:
+                        raise
+            if time.monotonic() - asked_at > 1.0:
+                asked_at = time.monotonic()
+                await self.store.run(lambda: serving.ensure_replica(self.store.db, base))
+            if time.monotonic() - started > self.settings.load_wait_s:
+                raise ModelLoading(f"{base} is still being loaded. Try again shortly.", retry_after_s=5)
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def close(self, channel: Channel) -> None:
+        self._open.discard(channel)
+        channel.close()
+
+    def end_all(self, error: InhouseError) -> None:
+        """Every running request meets `error`, and so does each that is still waiting for an engine."""
+        self._ended_by = error
+        for channel in list(self._open):
+            channel.end(error)
+
+    async def ready(self, base: str) -> list[Replica]:
+        until, found = self._known.get(base, (0.0, []))
+        if until < time.monotonic():
+            found = await self.store.read(lambda conn: replicas.ready_for(conn, base))
+            self._known[base] = (time.monotonic() + REPLICA_CACHE_S, found)
+        return found
+
+    async def stats(self, base: str) -> list[dict[str, float]]:
+        """The numbers of each engine of a base that answers in time."""
+        answers = await asyncio.gather(
+            *(asyncio.wait_for(stats(replica), STATS_WAIT_S) for replica in await self.ready(base)),
+            return_exceptions=True,
+        )
+        return [a for a in answers if isinstance(a, dict)]
+
+    async def _begin(self, replica: Replica, call: EngineCall) -> Channel:
+        channel = await Channel.connect(replica, call)
+        self._open.add(channel)
+        try:
+            await channel.begin()
+        except BaseException:
+            self.close(channel)
+            raise
+        return channel

@@ -1,0 +1,44 @@
+"""Tokens used, on their way to the store: gathered, and written together a moment later.
+
+It knows rows and when to write them, not what they are counted for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from inhouse.errors import StorageFull, StoreBusy
+from inhouse.server.threads import StoreThreads
+from inhouse.store.records import usage
+from inhouse.store.records.usage import UsageRow
+
+log = logging.getLogger(__name__)
+
+WRITE_EVERY_S = 0.5
+
+
+class UsageLog:
+    """Rows wait here until they are in the store; a busy database or a full disk makes them wait longer."""
+
+    def __init__(self, store: StoreThreads) -> None:
+        self.store = store
+        self._waiting: list[UsageRow] = []
+
+    def add(self, row: UsageRow) -> None:
+        self._waiting.append(row)
+
+    async def flush(self) -> None:
+        rows, self._waiting = self._waiting, []
+        if not rows:
+            return
+        try:
+            await self.store.write(lambda conn: usage.add_many(conn, rows))
+        except (StoreBusy, StorageFull) as error:
+            self._waiting = rows + self._waiting
+            log.warning("usage of %d requests waits to be written: %s", len(self._waiting), error.message)
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            await self.flush()

@@ -1,0 +1,141 @@
+"""Checks a tuning job's files in a thread of its own, before any compute: then the job is queued, or failed.
+
+It knows jobs and their events; `rows` knows what a good file is. A server that stops half-way finds its
+unchecked jobs again when it starts.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from sqlalchemy import Connection
+
+from inhouse import rows
+from inhouse.errors import BadRows, InhouseError, RowProblem
+from inhouse.schema import Job, JobFault, TuneSpec
+from inhouse.store.artifacts import Artifacts
+from inhouse.store.db import Database
+from inhouse.store.records import jobs
+
+log = logging.getLogger(__name__)
+
+MAX_PROBLEMS = 100
+
+
+class _Interrupted(Exception):
+    """The server is closing; the next one will check."""
+
+
+class Validator:
+    """One thread that checks files in the order in which jobs came."""
+
+    def __init__(self, db: Database, artifacts: Artifacts, max_line_bytes: int) -> None:
+        self.max_line_bytes = max_line_bytes
+        self.db = db
+        self.artifacts = artifacts
+        self._is_closing = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="validation")
+
+    def submit(self, job_id: str) -> None:
+        self._thread.submit(self._validate, job_id).add_done_callback(partial(self._settle, job_id))
+
+    def resume(self) -> None:
+        """Takes up every job that an earlier server left unchecked."""
+        with self.db.read() as conn:
+            waiting = jobs.with_state(conn, "tune", ["validating_files"])
+        for job in waiting:
+            self.submit(job.id)
+
+    def close(self) -> None:
+        """Stops the check that runs; it and the others wait for the next start."""
+        self._is_closing = True
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _validate(self, job_id: str) -> None:
+        with self.db.read() as conn:
+            job = jobs.get(conn, None, job_id)
+        if job.state != "validating_files":
+            return
+        spec = TuneSpec.model_validate(job.spec)
+        checked = 0
+        for digest, name, param in _files_of(spec):
+            count, problems = self._check(digest, name)
+            if problems:
+                fault = BadRows(name, problems, param=param)
+                self._fail(job, JobFault(code=fault.code, message=fault.message, param=param), problems)
+                return
+            checked += count
+        with self.db.write() as conn:
+            now = self.db.clock(conn)
+            if self._is_waiting(conn, job_id):
+                jobs.add_event(
+                    conn, job_id, f"Files validated: {checked} rows. The job is queued.", now, fence=None
+                )
+                jobs.set_validated(conn, job_id, True, None, now)
+
+    def _check(self, digest: str, name: str) -> tuple[int, list[RowProblem]]:
+        """How many rows are good, and the first problems."""
+        good, problems = 0, []
+        path = self.artifacts.path(digest)
+        with path.open("rb") as file:
+            for item in rows.read(file, name=name, max_line_bytes=self.max_line_bytes):
+                if self._is_closing:
+                    raise _Interrupted
+                if isinstance(item, RowProblem):
+                    problems.append(item)
+                    if len(problems) >= MAX_PROBLEMS:
+                        break
+                else:
+                    good += 1
+        return good, problems
+
+    def _fail(self, job: Job, fault: JobFault, problems: list[RowProblem]) -> None:
+        with self.db.write() as conn:
+            now = self.db.clock(conn)
+            if not self._is_waiting(conn, job.id):
+                return
+            for problem in problems[:MAX_PROBLEMS]:
+                data = {
+                    "line": problem.line,
+                    "field": problem.field,
+                    "reason": problem.reason,
+                    "cure": problem.cure,
+                }
+                jobs.add_event(conn, job.id, str(problem), now, level="error", data=data, fence=None)
+            jobs.add_event(conn, job.id, f"The job failed: {fault.message}", now, level="error", fence=None)
+            jobs.set_validated(conn, job.id, False, fault, now)
+
+    def _is_waiting(self, conn: Connection, job_id: str) -> bool:
+        return jobs.get(conn, None, job_id).state == "validating_files"
+
+    def _settle(self, job_id: str, check: Future[None]) -> None:
+        """A check that broke fails its job; where the store is what broke, the next start tries again."""
+        if check.cancelled() or (broken := check.exception()) is None:
+            return
+        if isinstance(broken, _Interrupted):
+            return
+        log.error("the files of %s could not be checked: %s", job_id, type(broken).__name__)
+        if isinstance(broken, InhouseError):
+            if broken.retryable:
+                return
+            fault = JobFault(code=broken.code, message=broken.message, param=broken.param)
+        else:
+            fault = JobFault(code="internal_error", message="The training file could not be checked.")
+        try:
+            with self.db.read() as conn:
+                job = jobs.get(conn, None, job_id)
+            self._fail(job, fault, [])
+        except InhouseError as error:
+            log.error("%s could not be failed: %s", job_id, error.message)
+
+
+def _files_of(spec: TuneSpec) -> list[tuple[str, str, str]]:
+    """Digest, name and parameter of each file that a job reads."""
+    found = [(spec.training, spec.training_name, "training_file")]
+    if spec.validation is not None:
+        found.append(
+            (spec.validation, str(spec.request.get("validation_name", "validation file")), "validation_file")
+        )
+    return found

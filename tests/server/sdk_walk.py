@@ -1,0 +1,104 @@
+"""The unchanged `openai` package against a server: `sdk_walk.py BASE_URL KEY`. Which release is up to PYTHONPATH.
+
+Nothing but base_url and api_key is set. A worker (or its stand-in) must finish the job that this makes.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import openai
+
+ROWS = b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}\n'
+
+
+def main(base_url: str, key: str) -> None:
+    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0)
+
+    names = [model.id for model in client.models.list()]
+    assert "seedling" in names, names
+    assert client.models.retrieve("seedling").object == "model"
+
+    whole = client.chat.completions.create(
+        model="seedling", messages=[{"role": "user", "content": "one two three"}], temperature=0, seed=1, n=2
+    )
+    assert [c.message.content for c in whole.choices] == ["one two three"] * 2
+    assert whole.usage is not None and whole.usage.total_tokens == 9
+    streamed = client.chat.completions.create(
+        model="seedling",
+        messages=[{"role": "user", "content": "one two three"}],
+        stream=True,
+        stream_options={"include_usage": True},
+        logprobs=True,
+        extra_body={"top_k": 5},
+    )
+    text, usage = "", None
+    for chunk in streamed:
+        text += "".join(c.delta.content or "" for c in chunk.choices)
+        usage = chunk.usage or usage
+    assert text == "one two three"
+    assert usage is not None and usage.completion_tokens == 3
+
+    plain = client.completions.create(model="seedling", prompt=["a b", "c"], max_tokens=5, logprobs=1)
+    assert [c.text for c in plain.choices] == ["a b", "c"]
+    assert (
+        "".join(
+            c.choices[0].text for c in client.completions.create(model="seedling", prompt="x y", stream=True)
+        )
+        == "x y"
+    )
+
+    file = client.files.create(file=("facts.jsonl", ROWS), purpose="fine-tune")
+    assert client.files.retrieve(file.id).bytes == len(ROWS)
+    assert client.files.content(file.id).read() == ROWS
+    assert file.id in [f.id for f in client.files.list(limit=1)]
+
+    job = client.fine_tuning.jobs.create(
+        model="seedling",
+        training_file=file.id,
+        suffix="walk",
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}},
+    )
+    assert job.status == "validating_files"
+    deadline = time.monotonic() + 30
+    while job.status not in ("succeeded", "failed", "cancelled") and time.monotonic() < deadline:
+        time.sleep(0.1)
+        job = client.fine_tuning.jobs.retrieve(job.id)
+    assert job.status == "succeeded", job
+    assert job.fine_tuned_model is not None and job.trained_tokens == 12
+    events = list(client.fine_tuning.jobs.list_events(job.id, limit=1))
+    assert len(events) >= 2 and events[-1].message.startswith("Created")
+    assert job.id in [j.id for j in client.fine_tuning.jobs.list(limit=1)]
+
+    answer = client.chat.completions.create(
+        model=job.fine_tuned_model, messages=[{"role": "user", "content": "hi"}], stream=True
+    )
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in answer) == "hi"
+
+    second = client.fine_tuning.jobs.create(model="seedling", training_file=file.id)
+    assert client.fine_tuning.jobs.cancel(second.id).status == "cancelled"
+
+    assert client.models.delete(job.fine_tuned_model).deleted
+    assert client.files.delete(file.id).deleted
+    for failing, error in [
+        (lambda: client.models.retrieve(job.fine_tuned_model or ""), openai.NotFoundError),
+        (lambda: client.fine_tuning.jobs.cancel(second.id), openai.ConflictError),
+        (lambda: client.completions.create(model="seedling", prompt="x", n=0), openai.BadRequestError),
+        (lambda: openai.OpenAI(base_url=base_url, api_key="no").models.list(), openai.AuthenticationError),
+        (
+            lambda: list(client.completions.create(model="seedling", prompt="crash 1", stream=True)),
+            openai.APIError,
+        ),
+    ]:
+        try:
+            failing()
+        except error as raised:
+            assert raised.request is not None
+        else:
+            raise AssertionError(f"{error.__name__} was not raised")
+    print("walked", openai.__version__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

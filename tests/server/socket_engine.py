@@ -1,0 +1,156 @@
+"""An engine at its socket and nothing behind it: speaks the frames, makes words by rule. Run as a process.
+
+The last message (or the prompt) says what to do:
+    count N DELAY      the words "0 ", "1 ", ... with a pause before each
+    flood N SIZE       N deltas of SIZE characters, as fast as they are taken
+    fault STATUS CODE  an error
+    crash N            N words, then the connection ends without a last frame
+    vanish             ends the connection at once, the first time it is asked; echoes the second time
+    wrong adapter      answers as if with another adapter
+    anything else      the same words back
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from inhouse.schema import (
+    Delta,
+    EngineCall,
+    EngineDone,
+    EngineFault,
+    EngineFrame,
+    EngineRequest,
+    TokenLogprob,
+    Usage,
+)
+
+BASE_DIGEST = "b" * 64
+
+
+class Engine:
+    def __init__(self) -> None:
+        self.running = 0
+        self.cancelled = 0
+        self.vanished = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = EngineCall.model_validate_json(await reader.readline())
+        if call.op == "stats":
+            writer.write(line(EngineFrame(stats={"running": self.running, "cancelled": self.cancelled})))
+        else:
+            assert call.request is not None
+            self.running += 1
+            work = asyncio.create_task(self.generate(call.request, writer))
+            gone = asyncio.create_task(reader.read())
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() or work.exception() is not None:  # gone, or found to be gone while sending
+                self.cancelled += 1
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+            self.running -= 1
+        with contextlib.suppress(OSError):
+            writer.close()
+            await writer.wait_closed()
+
+    async def generate(self, r: EngineRequest, writer: asyncio.StreamWriter) -> None:
+        prompt = said(r)
+        order = prompt.split() or [""]
+        if order[0] == "fault":
+            fault = EngineFault(
+                status=int(order[1]), type="invalid_request_error", code=order[2], message="No."
+            )
+            return await send(writer, EngineFrame(fault=fault))
+        if order[0] == "vanish" and not self.vanished:
+            self.vanished = True
+            return None
+        made = 0
+        for i in range(r.n):
+            if r.echo:
+                await send(
+                    writer,
+                    EngineFrame(delta=Delta(index=i, text=prompt, logprobs=scored(r, words(prompt), True))),
+                )
+            delay = float(order[2]) if order[0] == "count" else 0.0
+            text, reason, count = "", "stop", 0
+            for word in answer(order, prompt):
+                if r.sampling.max_new_tokens is not None and count >= r.sampling.max_new_tokens:
+                    reason = "length"
+                    break
+                await asyncio.sleep(delay)
+                count += 1
+                ends = [(text + word).index(s) for s in r.sampling.stop if s in text + word]
+                piece = (text + word)[: min(ends)][len(text) :] if ends else word
+                text += word
+                delta = Delta(index=i, text=piece, tokens=1, logprobs=scored(r, [piece], False))
+                await send(writer, EngineFrame(delta=delta))
+                if ends:
+                    break
+            if order[0] == "crash":
+                return None
+            made += count
+            await send(writer, EngineFrame(delta=Delta(index=i, finish_reason=reason)))
+        asked = len(r.tokens or words(prompt))
+        usage = Usage(prompt_tokens=asked, completion_tokens=made, total_tokens=asked + made)
+        adapter = "0" * 64 if prompt == "wrong adapter" else r.adapter
+        return await send(
+            writer, EngineFrame(done=EngineDone(usage=usage, base_digest=BASE_DIGEST, adapter=adapter))
+        )
+
+
+def said(r: EngineRequest) -> str:
+    if r.messages is not None:
+        return r.messages[-1].text
+    return r.prompt if r.prompt is not None else "".join(map(chr, r.tokens or ()))
+
+
+def words(text: str) -> list[str]:
+    pieces = text.split(" ")
+    return [p + " " for p in pieces[:-1]] + pieces[-1:]
+
+
+def answer(order: list[str], prompt: str) -> Iterator[str]:
+    if order[0] == "count":
+        return (f"{i} " for i in range(int(order[1])))
+    if order[0] == "flood":
+        return ("x" * int(order[2]) for _ in range(int(order[1])))
+    if order[0] == "crash":
+        return (f"{i} " for i in range(int(order[1])))
+    return iter(words(prompt))
+
+
+def scored(r: EngineRequest, tokens: list[str], is_prompt: bool) -> list[TokenLogprob] | None:
+    k = r.sampling.logprobs
+    if k is None:
+        return None
+
+    def one(i: int, token: str) -> TokenLogprob:
+        chosen = TokenLogprob(id=i, token=token, bytes=list(token.encode()), logprob=-0.5)
+        if is_prompt and i == 0:
+            return chosen.model_copy(update={"logprob": None})
+        return chosen.model_copy(update={"top": [chosen] * min(k, 1)})
+
+    return [one(i, token) for i, token in enumerate(tokens)]
+
+
+def line(frame: EngineFrame) -> bytes:
+    return frame.model_dump_json(exclude_none=True).encode() + b"\n"
+
+
+async def send(writer: asyncio.StreamWriter, frame: EngineFrame) -> None:
+    writer.write(line(frame))
+    await writer.drain()
+
+
+async def main(path: str) -> None:
+    server = await asyncio.start_unix_server(Engine().serve, path, limit=64 * 2**20, backlog=2048)
+    print("ready", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from .house import House, house
+
+ROWS = b'{"input": "a", "output": "b"}\n'
+
+
+def upload(made: House, content: bytes = ROWS, name: str = "facts.jsonl", **data: str) -> httpx2.Response:
+    fields = {"purpose": "fine-tune"} | data
+    return made.client().post("/v1/files", data=fields, files={"file": (name, content)})
+
+
+def test_a_file_comes_back_byte_for_byte(served: House) -> None:
+    content = bytes(range(256)) * 5000
+    file = upload(served, content, "Übersicht 1.jsonl").json()
+    assert file["object"] == "file"
+    assert file["bytes"] == len(content)
+    assert file["filename"] == "Übersicht 1.jsonl"
+    assert "expires_at" not in file
+    client = served.client()
+    assert client.get(f"/v1/files/{file['id']}").json() == file
+    reply = client.get(f"/v1/files/{file['id']}/content")
+    assert reply.content == content
+    assert reply.headers["etag"] == f'"{hashlib.sha256(content).hexdigest()}"'
+
+
+def test_a_name_is_shown_and_never_a_path(served: House) -> None:
+    for name in ("../../etc/passwd", "..\\..\\evil\\passwd", "/etc/passwd"):
+        assert upload(served, name=name).json()["filename"] == "passwd"
+
+
+def test_a_deleted_file_is_gone_and_its_twin_stays(served: House) -> None:
+    one, two = (upload(served).json()["id"] for _ in range(2))
+    client = served.client()
+    assert client.delete(f"/v1/files/{one}").json() == {"id": one, "object": "file", "deleted": True}
+    assert client.get(f"/v1/files/{one}").status_code == 404
+    assert client.get(f"/v1/files/{two}/content").content == ROWS
+
+
+def test_lists_come_in_pieces_newest_first(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        made_ids = [upload(made, purpose=p).json()["id"] for p in ["fine-tune", "batch", "fine-tune"]]
+        client = made.client()
+        first = client.get("/v1/files", params={"limit": 2}).json()
+        assert [f["id"] for f in first["data"]] == made_ids[:0:-1]
+        assert (first["has_more"], first["first_id"], first["last_id"]) == (True, made_ids[2], made_ids[1])
+        rest = client.get("/v1/files", params={"after": first["last_id"]}).json()
+        assert ([f["id"] for f in rest["data"]], rest["has_more"]) == ([made_ids[0]], False)
+        assert len(client.get("/v1/files", params={"purpose": "batch"}).json()["data"]) == 1
+        for query in ({"limit": "0"}, {"limit": "x"}, {"order": "up"}, {"colour": "red"}):
+            assert client.get("/v1/files", params=query).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("data", "files", "param"),
+    [
+        ({}, {"file": ("f", ROWS)}, "purpose"),
+        ({"purpose": "assistants"}, {"file": ("f", ROWS)}, "purpose"),
+        ({"purpose": "fine-tune-results"}, {"file": ("f", ROWS)}, "purpose"),
+        ({"purpose": "fine-tune"}, {"other": ("f", ROWS)}, "other"),
+        ({"purpose": "fine-tune"}, {"file": ("f", b"")}, "file"),
+        (
+            {"purpose": "fine-tune", "expires_after[anchor]": "created_at"},
+            {"file": ("f", ROWS)},
+            "expires_after[anchor]",
+        ),
+        ({"purpose": "fine-tune", "file": "text"}, {"more": ("f", ROWS)}, "file"),
+    ],
+)
+def test_a_form_that_lacks_or_exceeds_is_refused_by_name(
+    served: House, data: dict[str, str], files: dict[str, tuple[str, bytes]], param: str
+) -> None:
+    reply = served.client().post("/v1/files", data=data, files=files)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize("cut", [1, 30, -1, -4])
+def test_a_form_cut_short_is_refused_and_leaves_nothing(served: House, cut: int) -> None:
+    form = (
+        b'--B\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+        b'--B\r\ncontent-disposition: form-data; name="file"; filename="f"\r\n\r\nrows\r\n--B--\r\n'
+    )
+    kind = {"content-type": "multipart/form-data; boundary=B"}
+    client = served.client()
+    before = len(client.get("/v1/files").json()["data"])
+    assert client.post("/v1/files", content=form, headers=kind).status_code == 200
+    assert (
+        client.post("/v1/files", content=form[: cut - 2 if cut < 0 else cut], headers=kind).status_code == 400
+    )
+    assert len(client.get("/v1/files").json()["data"]) == before + 1
+
+
+def test_a_file_over_the_limit_leaves_nothing_behind(tmp_path: Path) -> None:
+    with house(tmp_path, max_file_bytes=100_000) as made:
+        assert upload(made, b"x" * 100_001).status_code == 413
+        assert upload(made, b"x" * 3_000_000).status_code == 413
+        artifacts = made.settings.artifacts_dir
+        assert [p for p in artifacts.rglob("*") if p.is_file()] == []
+        assert upload(made, b"x" * 100_000).status_code == 200
+
+
+def test_the_same_key_gives_the_same_file_and_another_body_is_refused(served: House) -> None:
+    client = served.client()
+
+    def send(content: bytes, key: str) -> httpx2.Response:
+        headers = {"idempotency-key": key}
+        return client.post(
+            "/v1/files", data={"purpose": "fine-tune"}, files={"file": ("f.jsonl", content)}, headers=headers
+        )
+
+    first, again = send(ROWS, "upload-1"), send(ROWS, "upload-1")
+    assert first.json() == again.json()
+    assert again.headers["x-idempotent-replay"] == "true"
+    assert send(ROWS + ROWS, "upload-1").status_code == 422
+    assert send(ROWS, "upload-2").json()["id"] != first.json()["id"]

@@ -1,0 +1,236 @@
+"""The server as a process: its start, its folder, its signals and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from inhouse.server.main import main
+from inhouse.store.db import Database
+
+from .house import engine, until
+
+Process = subprocess.Popen[str]
+
+
+@contextlib.contextmanager
+def started(folder: Path, *flags: str) -> Iterator[Process]:
+    """`python -m inhouse.server` over a folder, on a free port, without a worker."""
+    command = [sys.executable, "-m", "inhouse.server", "--worker", "false", "--port", "0"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("INHOUSE_")}
+    process = subprocess.Popen(
+        [*command, "--data-dir", str(folder), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def refused(folder: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, str]:
+    """Exit code and words of a server that does not start."""
+    code = main(["--worker", "false", "--port", "0", "--data-dir", str(folder), *flags])
+    return code, capsys.readouterr().err
+
+
+def told(folder: Path, process: Process) -> dict[str, Any]:
+    """What the running server wrote down for its clients."""
+    file = folder / "run" / "server.json"
+
+    def mine() -> Any:
+        assert process.poll() is None, process.communicate()[1]
+        found = json.loads(file.read_text()) if file.exists() else {}
+        return found if found.get("pid") == process.pid else None
+
+    return dict(until(mine, "the server announces itself"))
+
+
+def ask(at: dict[str, Any], content: str, **fields: Any) -> httpx2.Response:
+    body = {"model": "seedling", "messages": [{"role": "user", "content": content}], **fields}
+    headers = {"authorization": f"Bearer {at['key']}"}
+    with httpx2.Client(timeout=30, trust_env=False) as client:
+        return client.post(f"{at['url']}/v1/chat/completions", json=body, headers=headers)
+
+
+def ended(process: Process, limit_s: float = 10.0) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=limit_s)
+    return process.returncode, out, err
+
+
+def test_the_first_start_says_a_key_once_and_clients_find_the_server(tmp_path: Path) -> None:
+    with started(tmp_path) as process:
+        at = told(tmp_path, process)
+        assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
+        assert stat.S_IMODE((tmp_path / "run" / "server.json").stat().st_mode) == 0o600
+        headers = {"authorization": f"Bearer {at['key']}"}
+        names = httpx2.get(f"{at['url']}/v1/models", headers=headers, trust_env=False).json()
+        assert [m["id"] for m in names["data"]] == ["seedling"]
+        process.send_signal(signal.SIGTERM)
+        code, out, err = ended(process)
+        assert code == 0
+        assert not (tmp_path / "run" / "server.json").exists()
+    secret = out.split()[-1]
+    assert secret.startswith("sk-inhouse-") and secret not in err and at["key"] not in out + err
+    with started(tmp_path) as process:
+        at = told(tmp_path, process)
+        headers = {"authorization": f"Bearer {secret}"}
+        assert httpx2.get(f"{at['url']}/v1/x/keys", headers=headers, trust_env=False).status_code == 200
+        process.send_signal(signal.SIGINT)
+        assert ended(process)[:2] == (0, "")
+    assert all(secret.encode() not in f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
+
+
+def test_a_second_server_on_the_folder_names_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started(tmp_path) as first:
+        at = told(tmp_path, first)
+        code, err = refused(tmp_path, capsys)
+        assert code == 1
+        assert at["url"] in err and str(first.pid) in err and "INHOUSE_DATA_DIR" in err
+        assert "Traceback" not in err
+        assert told(tmp_path, first) == at
+
+
+def test_a_port_in_use_is_named_with_the_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, err = refused(tmp_path, capsys, "--port", str(port))
+    assert code == 1
+    assert f"Port {port}" in err and f"--port {port + 1}" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--port", "x"], "--port"),
+        (["--base", "/no/such/folder"], "/no/such/folder"),
+        (["--base", "nothing"], "nothing"),
+        (["--host", "256.0.0.1"], "256.0.0.1"),
+        (["--database-url", "mysql://x/y"], "database_url"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], says: str
+) -> None:
+    code, err = refused(tmp_path, capsys, *flags)
+    assert code == 1
+    assert says in err and "Traceback" not in err
+
+
+def test_a_killed_server_leaves_nothing_that_stops_the_next(tmp_path: Path) -> None:
+    with started(tmp_path) as process:
+        told(tmp_path, process)
+        process.kill()
+        process.wait()
+    with started(tmp_path) as process:
+        told(tmp_path, process)
+
+
+def stream_under_sigterm(
+    tmp_path: Path, content: str, drain_s: str, signals: int = 1
+) -> tuple[str, int, float]:
+    """What a running stream still says after SIGTERM, the server's exit code, and how long it took."""
+    db = Database(f"sqlite:///{tmp_path / 'inhouse.db'}")
+    with started(tmp_path, "--drain-s", drain_s) as process:
+        at = told(tmp_path, process)
+        headers = {"authorization": f"Bearer {at['key']}"}
+        body = {"model": "seedling", "stream": True, "messages": [{"role": "user", "content": content}]}
+        text = ""
+        with (
+            engine(db, tmp_path),
+            httpx2.Client(timeout=30, trust_env=False) as client,
+            client.stream("POST", f"{at['url']}/v1/chat/completions", json=body, headers=headers) as reply,
+        ):
+            with contextlib.suppress(httpx2.HTTPError):
+                for i, piece in enumerate(reply.iter_text()):
+                    text += piece
+                    if i == 2:
+                        asked = time.monotonic()
+                        process.send_signal(signal.SIGTERM)
+                        until(lambda: not is_ready(at), "readiness goes off")
+                        if signals == 1:
+                            refused = ask(at, "hi")
+                            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
+                        else:
+                            process.send_signal(signal.SIGTERM)
+            code, _, err = ended(process)
+            assert "Traceback" not in err
+        db.dispose()
+        return text, code, time.monotonic() - asked
+
+
+def is_ready(at: dict[str, Any]) -> bool:
+    try:
+        return bool(httpx2.get(f"{at['url']}/ready", trust_env=False).is_success)
+    except httpx2.HTTPError:
+        return False
+
+
+def test_after_sigterm_a_stream_ends_by_itself_and_new_work_is_refused(tmp_path: Path) -> None:
+    text, code, _ = stream_under_sigterm(tmp_path, "count 30 0.05", "20")
+    assert code == 0
+    assert '"29 "' in text and text.endswith("data: [DONE]\n\n")
+
+
+def test_a_stream_that_outlasts_the_grace_ends_with_a_terminal_error(tmp_path: Path) -> None:
+    text, code, _ = stream_under_sigterm(tmp_path, "count 1000 0.05", "0.5")
+    assert code == 0
+    last = json.loads(text.strip().split("\n\n")[-1].removeprefix("data: "))
+    assert last["error"]["code"] == "draining"
+
+
+def test_control_a_second_sigterm_waits_for_nobody(tmp_path: Path) -> None:
+    text, code, took = stream_under_sigterm(tmp_path, "count 1000 0.05", "20", signals=2)
+    assert code == 0
+    assert "error" not in text and "[DONE]" not in text
+    assert took < 10
+
+
+def test_a_lingering_server_goes_when_its_owner_has_gone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as owner:  # noqa: SIM117
+        with started(tmp_path, "--linger-owner", str(owner.pid), "--linger-s", "0.1") as process:
+            at = told(tmp_path, process)
+            time.sleep(1.2)
+            assert process.poll() is None
+            headers = {"authorization": f"Bearer {at['key']}"}
+            with httpx2.Client(base_url=at["url"], headers=headers, trust_env=False) as client:
+                file = client.post(
+                    "/v1/files",
+                    data={"purpose": "fine-tune"},
+                    files={"file": ("f.jsonl", b'{"input": "a", "output": "b"}\n')},
+                ).json()["id"]
+                job = client.post(
+                    "/v1/fine_tuning/jobs", json={"model": "seedling", "training_file": file}
+                ).json()["id"]
+                owner.kill()
+                owner.wait()
+                time.sleep(1.2)
+                assert process.poll() is None, "a job was still waiting"
+                client.post(f"/v1/fine_tuning/jobs/{job}/cancel")
+            code, out, _ = ended(process)
+            assert (code, out) == (0, ""), "a lingering server says no key"
+
+
+def test_the_gateway_brings_no_workshop() -> None:
+    code = "import sys, inhouse.server.main; print([m for m in ('torch', 'numpy', 'tokenizers') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

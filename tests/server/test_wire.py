@@ -1,0 +1,75 @@
+"""Replies and requests against OpenAI's own published description, where it is at hand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inhouse.server.openai.chat import ChatRequest
+from inhouse.server.openai.completions import CompletionRequest
+from inhouse.server.openai.fine_tuning import JobRequest
+
+from .house import House
+
+PLACES = (os.environ.get("OPENAI_SPEC", ""), str(Path(__file__).parents[3] / "shared/openai/openapi.json.gz"))
+
+
+@pytest.fixture(scope="module")
+def spec() -> dict[str, Any]:
+    for place in filter(None, PLACES):
+        if Path(place).is_file():
+            with gzip.open(place) as file:
+                return dict(json.load(file)["components"]["schemas"])
+    pytest.skip("OpenAI's description (openapi.json.gz) is not here; OPENAI_SPEC may say where it is")
+
+
+def properties(spec: dict[str, Any], schema: dict[str, Any]) -> set[str]:
+    found = set(schema.get("properties", {}))
+    for part in schema.get("allOf", []):
+        found |= properties(spec, spec[part["$ref"].split("/")[-1]] if "$ref" in part else part)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("CreateChatCompletionRequest", ChatRequest),
+        ("CreateCompletionRequest", CompletionRequest),
+        ("CreateFineTuningJobRequest", JobRequest),
+    ],
+)
+def test_every_field_that_openai_has_is_known_by_name(spec: dict[str, Any], name: str, model: Any) -> None:
+    assert properties(spec, spec[name]) <= set(model.model_fields)
+
+
+def lacking(spec: dict[str, Any], name: str, reply: dict[str, Any]) -> set[str]:
+    return set(spec[name].get("required", [])) - set(reply)
+
+
+def test_every_key_that_openai_requires_is_in_our_replies(spec: dict[str, Any], served: House) -> None:
+    client = served.client()
+    rows = b'{"input": "a", "output": "b"}\n'
+    file = client.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": ("f.jsonl", rows)}).json()
+    job = client.post("/v1/fine_tuning/jobs", json={"model": "seedling", "training_file": file["id"]}).json()
+    event = client.get(f"/v1/fine_tuning/jobs/{job['id']}/events").json()["data"][0]
+    plain = client.post("/v1/completions", json={"model": "seedling", "prompt": "x"}).json()
+    chunk = json.loads(served.chat("x", stream=True).text.split("\n\n")[0].removeprefix("data: "))
+    replies = {
+        "OpenAIFile": file,
+        "FineTuningJob": job,
+        "FineTuningJobEvent": event,
+        "Model": client.get("/v1/models/seedling").json(),
+        "CreateChatCompletionResponse": served.chat("x").json(),
+        "CreateChatCompletionStreamResponse": chunk,
+        "CreateCompletionResponse": plain,
+        "ListFilesResponse": client.get("/v1/files").json(),
+        "ListPaginatedFineTuningJobsResponse": client.get("/v1/fine_tuning/jobs").json(),
+        "DeleteFileResponse": client.delete(f"/v1/files/{file['id']}").json(),
+    }
+    client.post(f"/v1/fine_tuning/jobs/{job['id']}/cancel")
+    assert {name: found for name, reply in replies.items() if (found := lacking(spec, name, reply))} == {}
