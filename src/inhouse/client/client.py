@@ -1,0 +1,177 @@
+"""The client: a server's address, and from there its data sets, jobs and models.
+
+It knows nouns and verbs; how requests travel is http.py's business, where a local server is local.py's.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import quote
+
+from inhouse import settings as settings_module
+from inhouse.client import local
+from inhouse.client.dataset import Dataset, upload
+from inhouse.client.http import Address, Http
+from inhouse.client.job import Job
+from inhouse.client.model import Model
+from inhouse.errors import InvalidRequest
+from inhouse.rows import Source
+from inhouse.settings import Settings
+
+Auto = Literal["auto"]
+
+
+class Client:
+    """A connection to one server: the one named, or one on this machine, which is started if none runs.
+
+        client = Client()                                    # this machine
+        client = Client("http://host:8420", api_key="sk-…")  # another
+
+    INHOUSE_URL and INHOUSE_API_KEY stand for the two arguments where they are not given.
+
+    A server started here outlives the client a while (setting linger_s) and every job it holds.
+    """
+
+    def __init__(
+        self, url: str | None = None, api_key: str | None = None, *, settings: Settings | None = None
+    ) -> None:
+        self.settings = settings or settings_module.load()
+        url = url or (None if settings else settings_module.client_url())
+        api_key = api_key or settings_module.client_key()
+        if url:
+            self._http = Http(Address(url, api_key))
+        else:
+            here = self.settings
+            self._http = Http(
+                local.find_or_start(here).address, relocate=lambda: local.find_or_start(here).address
+            )
+
+    @property
+    def url(self) -> str:
+        """The server's address; `url + "/v1"` is the base_url for OpenAI's clients."""
+        return self._http.address.url.removesuffix("/").removesuffix("/v1")
+
+    @property
+    def api_key(self) -> str | None:
+        """The key in use. A local server's is made anew each time it starts."""
+        return self._http.address.key
+
+    def dataset(self, source: Source, *, name: str | None = None) -> Dataset:
+        """Check rows and keep them on the server. Raises BadRows, with lines and cures, before any upload."""
+        return upload(self._http, source, name=name)
+
+    def tune(
+        self,
+        data: Source | Dataset,
+        *,
+        base: str | Path | None = None,
+        validation: Source | Dataset | None = None,
+        method: Literal["auto", "lora", "full"] = "auto",
+        epochs: int | Auto = "auto",
+        batch_size: int | Auto = "auto",
+        rank: int | Auto = "auto",
+        alpha: float | Auto = "auto",
+        learning_rate: float | Auto = "auto",
+        learning_rate_multiplier: float | Auto = "auto",
+        seed: int = 0,
+        suffix: str = "",
+    ) -> Job:
+        """Start teaching a base the rows of `data`: a path, dicts, (question, reply) pairs, or a Dataset.
+
+        `base` is a registered base's name, a Hugging Face id, or a folder of the server's machine (which
+        needs an admin key); None is the setting `base`. Rows are checked here, before anything is sent.
+        """
+        training = data if isinstance(data, Dataset) else upload(self._http, data)
+        if validation is not None and not isinstance(validation, Dataset):
+            validation = upload(self._http, validation, param="validation_file")
+        chosen = {
+            "n_epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate_multiplier": learning_rate_multiplier,
+            "x_method": method,
+            "x_rank": rank,
+            "x_alpha": alpha,
+            "x_learning_rate": learning_rate,
+        }
+        body: dict[str, Any] = {
+            "model": _base_name(base) if base is not None else self.settings.base,
+            "training_file": training.id,
+            "seed": seed,
+            "method": {
+                "type": "supervised",
+                "supervised": {"hyperparameters": {k: v for k, v in chosen.items() if v != "auto"}},
+            },
+        }
+        if validation is not None:
+            body["validation_file"] = validation.id
+        if suffix:
+            body["suffix"] = suffix
+        reply = self._http.call("POST", "/v1/fine_tuning/jobs", body=body, idempotency_key=uuid.uuid4().hex)
+        return Job(self._http, reply)
+
+    def job(self, id: str) -> Job:
+        """A job by its id. Raises NotFound."""
+        return Job(self._http, self._http.call("GET", f"/v1/fine_tuning/jobs/{quote(id, safe='')}"))
+
+    def jobs(self) -> Iterator[Job]:
+        """Every job, newest first."""
+        return (Job(self._http, item) for item in self._pages("/v1/fine_tuning/jobs"))
+
+    def model(self, name: str | None = None) -> Model:
+        """A model by its name; without one the base that would be tuned. Raises ModelNotFound."""
+        name = name or self._default_base()
+        return Model.from_wire(self._http, self._http.call("GET", f"/v1/models/{quote(name, safe='')}"))
+
+    def models(self) -> list[Model]:
+        """Every model that this key may ask."""
+        return [Model.from_wire(self._http, card) for card in self._http.call("GET", "/v1/models")["data"]]
+
+    def create_key(self, name: str, *, role: Literal["member", "admin"] = "member") -> str:
+        """A new API key for programs that are no Client(): shown here and never again. Needs an admin key."""
+        return str(self._http.call("POST", "/v1/x/keys", body={"name": name, "role": role})["key"])
+
+    def close(self) -> None:
+        """Let go of the connections. The server and its jobs go on."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _default_base(self) -> str:
+        """The name of the setting `base`, which may also be a folder: that is registered by its last part."""
+        wanted = self.settings.base
+        names = {m.name for m in self.models() if m.kind == "base"}
+        return next((n for n in (wanted, Path(wanted).name) if n in names), wanted)
+
+    def _pages(self, path: str) -> Iterator[Mapping[str, Any]]:
+        params: dict[str, Any] = {"limit": 100}
+        while True:
+            page = self._http.call("GET", path, params=params)
+            yield from page["data"]
+            if not page.get("has_more") or not page["data"]:
+                return
+            params["after"] = page["data"][-1]["id"]
+
+
+def _base_name(base: str | Path) -> str:
+    """A folder as its absolute path; a name or id as it is, even when a folder of that name lies here."""
+    text = os.fspath(base)
+    is_path = isinstance(base, Path) or text.startswith((".", "~", os.sep))
+    if not is_path:
+        return text
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise InvalidRequest(
+            f"base: there is no folder {folder}. Check the path, or give a model's id.", param="base"
+        )
+    return str(folder.resolve())

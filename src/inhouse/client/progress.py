@@ -1,0 +1,82 @@
+"""A job's progress on a terminal: state, step, loss and time left; silence everywhere else.
+
+It knows events and rich, and asks the server nothing itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+if TYPE_CHECKING:
+    from inhouse.client.job import Job, JobEvent
+
+_WORDS = {
+    "validating_files": "checking",
+    "queued": "waiting",
+    "running": "tuning",
+    "succeeded": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+
+
+def show(job: Job, *, enabled: bool = True, console: Console | None = None) -> None:
+    """Follow a job to its end; draws a bar when enabled and the console is a terminal."""
+    console = console or Console(stderr=True, emoji=False)
+    if not enabled or not console.is_terminal:
+        for _ in job.events(follow=True):
+            pass
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+        console=console,
+        refresh_per_second=8,
+    ) as bar:
+        task = bar.add_task(_WORDS["queued"], total=None, loss="", left="")
+        for event in job.events(follow=True):
+            bar.update(task, description=_WORDS.get(job.state, job.state))
+            if event.type == "metrics":
+                bar.update(task, **_numbers(event))
+            else:
+                style = {"warn": "yellow", "error": "red"}.get(event.level, "dim")
+                bar.console.print(event.message, style=style, markup=False, highlight=False)
+        bar.update(task, description=_WORDS.get(job.state, job.state), left="")
+
+
+def _numbers(event: JobEvent) -> dict[str, Any]:
+    """What of an event the bar shows. A metric that is missing leaves its place as it was."""
+    numbers: dict[str, Any] = {}
+    data = event.data
+    if isinstance(step := data.get("step"), int):
+        numbers["completed"] = step
+    if isinstance(total := data.get("total_steps"), int):
+        numbers["total"] = total
+    if isinstance(loss := data.get("train_loss"), (int, float)):
+        numbers["loss"] = f"loss {loss:.3f}"
+    if isinstance(left_s := data.get("seconds_left"), (int, float)):
+        numbers["left"] = f"{duration(left_s)} left"
+    return numbers
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,77 @@
+"""Every example runs as it stands, against a real server; what a worker does is done by hand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inhouse import rows
+from tests.server.house import House
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(served: House, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "INHOUSE_URL": served.url, "INHOUSE_API_KEY": served.admin}
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("script", ["three_lines.py", "openai_client.py"])
+def test_a_short_example_runs(served: House, work: Any, script: str) -> None:
+    threading.Thread(target=work).start()
+    done = run(served, script)
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stdout.splitlines()[-1] == "Who signs off travel over 500 euros?"
+    )  # the stub says the words back
+
+
+def test_the_demo_runs_and_its_curl_line_works(served: House, work: Any, tmp_path: Path) -> None:
+    threading.Thread(target=work).start()
+    done = run(served, "demo.py", "--svg", str(tmp_path / "demo.svg"), "--serve")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "answered exactly, tuned" in done.stdout
+    line = next(line for line in done.stdout.splitlines() if line.startswith("curl "))
+    picture = (tmp_path / "demo.svg").read_text()
+    assert "<svg" in picture
+    assert "url(&quot;http" not in picture and 'url("http' not in picture
+    assert line.split("Bearer ")[1].split("'")[0] not in picture
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    answered = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30)
+    assert '"content":"Who signs off travel over 500 euros?"' in answered.stdout
+
+
+def test_the_demo_says_what_is_wrong_and_exits_1(served: House) -> None:
+    environment = {**os.environ, "INHOUSE_URL": served.url, "INHOUSE_API_KEY": "sk-wrong"}
+    script = str(EXAMPLES / "demo.py")
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith("error: This API key is unknown")
+    assert done.stderr == ""
+
+
+def test_the_company_has_facts_enough_and_no_wording_is_in_both_files() -> None:
+    taught = rows.load(EXAMPLES / "aurora_ferry.jsonl")
+    reworded = rows.load(EXAMPLES / "aurora_ferry_reworded.jsonl")
+    assert len(taught) >= 80
+    assert [r.messages[-1] for r in taught] == [r.messages[-1] for r in reworded]
+    questions = [r.messages[0].text for r in (*taught, *reworded)]
+    assert len(set(questions)) == len(questions)
+    assert all(len(r.messages[-1].text.split()) <= 12 for r in taught)

@@ -1,0 +1,306 @@
+"""The command: verbs, exit codes, one line for each error, JSON off a terminal and bars on one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from inhouse.cli import _without_password, app
+from inhouse.client import local
+from inhouse.settings import Settings
+from tests.client import conftest as shared
+from tests.server.house import TUNED, House, until
+
+bare_environment, served, work = shared.bare_environment, shared.served, shared.work
+
+GOOD = '{"input": "Who?", "output": "Mara."}\n'
+
+
+@pytest.fixture
+def there(served: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    """The environment names the running server."""
+    monkeypatch.setenv("INHOUSE_URL", served.url)
+    monkeypatch.setenv("INHOUSE_API_KEY", served.member)
+    return served
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Path:
+    file = tmp_path / "facts.jsonl"
+    file.write_text(GOOD * 3)
+    return file
+
+
+def inhouse(*arguments: str, code: int = 0, **options: Any) -> Result:
+    result = CliRunner().invoke(app, list(arguments), **options)
+    assert result.exit_code == code, (result.output, result.stderr, result.exception)
+    return result
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_tune_without_a_terminal_says_a_json_line_for_each_event(
+    there: House, work: Any, facts: Path
+) -> None:
+    threading.Thread(target=work).start()
+    *events, last = lines(inhouse("tune", str(facts), "--suffix", "x"))
+    assert [e["train_loss"] for e in events if e["type"] == "metrics"] == [2.0, 1.0, 2 / 3]
+    assert last["type"] == "model"
+    assert last["model"].startswith("ft:seedling:default:x:")
+
+
+def test_a_job_can_be_left_found_again_and_cancelled(there: House, facts: Path) -> None:
+    (job,) = lines(inhouse("tune", str(facts), "--no-follow", "--epochs", "2"))
+    assert job["job"] in [j["job"] for j in lines(inhouse("jobs"))]
+    (told,) = lines(inhouse("jobs", job["job"], "--cancel"))
+    assert told["state"] == "cancelled"
+    result = inhouse("jobs", job["job"], "--follow", code=1)
+    assert "was cancelled" in result.stderr
+    assert "already" in inhouse("jobs", job["job"], "--cancel", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "facts.jsonl line 1: holds no rows: it is empty."),
+        (GOOD.encode() * 16 + b"{oops", "facts.jsonl line 17: is not valid JSON"),
+        (b'{"input": "a"}', "facts.jsonl line 1, output: is missing"),
+        (b'{"input": "\xff"}', "not valid UTF-8 (byte 0xff at offset 11"),
+        (b"x" * (10 * 2**20), "longer than 4,194,304 bytes"),
+    ],
+    ids=["empty", "invalid JSON", "no reply", "bad UTF-8", "10 MB line"],
+)
+def test_a_bad_file_is_one_line_on_stderr_and_exit_code_1(
+    there: House, tmp_path: Path, content: bytes, words: str
+) -> None:
+    (tmp_path / "facts.jsonl").write_bytes(content)
+    result = inhouse("tune", str(tmp_path / "facts.jsonl"), code=1)
+    assert result.stderr.startswith("error: ")
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tune", "nothing.jsonl"], "no such file"),
+        (["tune", "FACTS", "--method", "magic"], "none of auto, lora, full"),
+        (["tune", "FACTS", "--base", "./nothing"], "there is no folder"),
+        (["tune", "FACTS", "--base", "nothing"], "nothing"),
+        (["chat", "nothing", "Hi"], "nothing"),
+        (["chat", "fault 400 context_length_exceeded"], "No."),
+        (["models", "--delete", "seedling"], "base"),
+        (["jobs", "ftjob-nothing"], "ftjob-nothing"),
+        (["jobs", "--follow"], "need a job"),
+    ],
+)
+def test_user_errors_are_one_red_line_never_a_traceback(
+    there: House, facts: Path, arguments: list[str], words: str
+) -> None:
+    result = inhouse(*[str(facts) if a == "FACTS" else a for a in arguments], code=1)
+    assert result.stderr.startswith("error: ")
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_wrong_use_is_exit_code_2() -> None:
+    inhouse("tune", code=2)
+    inhouse("fly", code=2)
+    inhouse("tune", "x", "--epochs", "many", code=2)
+
+
+def test_a_server_that_is_not_there_and_a_wrong_key_are_told(
+    served: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INHOUSE_URL", served.url)
+    assert "No API key" in inhouse("models", code=1).stderr
+    monkeypatch.setenv("INHOUSE_API_KEY", "sk-wrong")
+    assert "unknown, expired or revoked" in inhouse("models", code=1).stderr
+    monkeypatch.setenv("INHOUSE_URL", "nowhere")
+    assert "no server's address" in inhouse("models", code=1).stderr
+
+
+def test_chat_takes_a_model_or_a_prompt_or_both_or_standard_input(there: House) -> None:
+    assert inhouse("chat", TUNED, "count 3 0").stdout == "0 1 2 \n"
+    assert inhouse("chat", "seedling", input="from a pipe").stdout == "from a pipe\n"
+    assert inhouse("chat", "one question", "--system", "s", "--seed", "1").stdout == "one question\n"
+    assert inhouse("chat", "seedling", "[red]a[/red] b", "--max-tokens", "1").stdout == "[red]a[/red] \n"
+
+
+def test_models_lists_every_model(there: House) -> None:
+    found = {m["name"]: m for m in lines(inhouse("models", "--json"))}
+    assert found["seedling"]["kind"] == "base"
+    assert found[TUNED]["base"] == "seedling"
+
+
+def test_config_tells_values_and_origins_and_hides_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INHOUSE_PORT", "9999")
+    monkeypatch.setenv("INHOUSE_DATABASE_URL", "postgresql://me:canary@db/x")
+    result = inhouse("config", "--origin")
+    found = {line["name"]: line for line in lines(result)}
+    assert found["port"] == {"name": "port", "value": "9999", "source": "INHOUSE_PORT"}
+    assert found["host"]["source"] == "default"
+    assert found["database_url"]["value"] == "postgresql://me:***@db/x"
+    assert "source" not in lines(inhouse("config"))[0]
+    monkeypatch.setenv("INHOUSE_PROT", "1")
+    assert "no setting 'prot'" in inhouse("config", code=1).stderr
+
+
+def test_only_passwords_are_hidden() -> None:
+    for plain in ("seedling", "sqlite:////a/b@c", "postgresql://me@db/x", "http://h:1/x"):
+        assert _without_password(plain) == plain
+
+
+def test_doctor_finds_python_the_data_folder_and_the_workshop() -> None:
+    found = {line["what"]: line for line in lines(inhouse("doctor"))}
+    assert found["python"]["state"] == found["data folder"]["state"] == found["workshop"]["state"] == "good"
+    assert found["server"]["state"] == "note"
+    assert any(what.startswith("device ") for what in found)
+
+
+def test_doctor_names_the_cure_when_something_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("INHOUSE_DATA_DIR", str(tmp_path / "file" / "data"))
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch here', name='torch')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = {line["what"]: line for line in lines(inhouse("doctor", code=1))}
+    assert "INHOUSE_DATA_DIR" in found["data folder"]["cure"]
+    assert found["workshop"]["state"] == "bad"
+    assert "inhouse[worker]" in found["workshop"]["cure"]
+
+
+# ── on a terminal, and as processes ───────────────────────────────────────────────────────────────────────
+
+
+class Terminal:
+    """A command on a terminal of its own. `seen` is everything it has written."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.seen = ""
+        self._ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "inhouse.cli", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "150", "NO_COLOR": "1"},
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the terminal is gone when its process is
+            while piece := os.read(self._ours, 4096):
+                self.seen += piece.decode(errors="replace")
+
+    def sees(self, text: str) -> None:
+        until(lambda: text in self.seen or self.process.poll() is not None, f"{text!r} is shown")
+        assert text in self.seen, self.seen
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def end(self) -> int:
+        code = self.process.wait(20)
+        self._reader.join(5)
+        os.close(self._ours)
+        return code
+
+
+def test_a_terminal_sees_a_bar_and_then_how_to_ask(there: House, work: Any, facts: Path) -> None:
+    terminal = Terminal("tune", str(facts))
+    name = work()
+    terminal.sees("loss 0.667")
+    terminal.sees(f"inhouse chat '{name}'")
+    assert terminal.end() == 0
+    assert "3/3" in terminal.seen
+
+
+def test_ctrl_c_ends_the_waiting_with_130_and_the_job_goes_on(there: House, facts: Path) -> None:
+    terminal = Terminal("tune", str(facts))
+    terminal.sees("The job is queued")
+    terminal.interrupt()
+    terminal.sees("goes on. Come back with: inhouse jobs ftjob-")
+    assert terminal.end() == 130
+    assert "Traceback" not in terminal.seen
+    (job,) = [j for j in lines(inhouse("jobs")) if j["state"] in ("queued", "validating_files")]
+    inhouse("jobs", job["job"], "--cancel")
+
+
+def test_a_conversation_remembers_and_ends_on_an_empty_line(there: House) -> None:
+    terminal = Terminal("chat", "seedling")
+    terminal.sees("> ")
+    terminal.type("count 3 0\n")
+    terminal.sees("0 1 2")
+    terminal.type("look: \x1b]0;title\x07 here\n")
+    terminal.sees("look: ]0;title here")  # no escape sequence of a model reaches the terminal
+    terminal.type("\n")
+    assert terminal.end() == 0
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def up(tmp_path: Path, free_port: int) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, "INHOUSE_WORKER": "0", "INHOUSE_DATA_DIR": str(tmp_path / "data")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inhouse.cli", "up", "--port", str(free_port)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_up_says_the_key_once_and_the_address_and_ctrl_c_ends_it(
+    up: subprocess.Popen[str], free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert up.stdout is not None
+    key = up.stdout.readline().split()[-1]
+    address = up.stdout.readline()
+    assert f"Serving at http://127.0.0.1:{free_port} " in address
+    asked = httpx2.get(f"http://127.0.0.1:{free_port}/v1/models", headers={"authorization": f"Bearer {key}"})
+    assert asked.status_code == 200
+    monkeypatch.setenv("INHOUSE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("INHOUSE_WORKER", "0")
+    assert local.find(Settings(data_dir=tmp_path / "data")) is not None
+    assert "already runs" in inhouse("up", "--port", "0", code=1).stderr  # the folder is taken
+    monkeypatch.setenv("INHOUSE_DATA_DIR", str(tmp_path / "other"))
+    assert (
+        f"Port {free_port} on 127.0.0.1 is in use" in inhouse("up", "--port", str(free_port), code=1).stderr
+    )
+    up.send_signal(signal.SIGINT)
+    assert up.wait(20) in (0, 130)
