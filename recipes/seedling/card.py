@@ -1,0 +1,113 @@
+"""The model card: what the base is, how it came to be, how it scores, and what it cannot do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inhouse.model.decoder import Decoder
+from recipes.seedling.evaluate import table
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a base was trained, for its card."""
+
+    command: str
+    corpus: str
+    sources: tuple[str, ...]
+    tokens: int
+    steps: int
+    seconds: float
+    hardware: str
+    dtype: str
+    seed: int
+
+
+def write(
+    folder: Path,
+    decoder: Decoder,
+    training: Training,
+    *,
+    scores: dict[str, float],
+    items: int,
+    bits_per_byte: float,
+    curve: list[dict[str, Any]],
+    samples: list[tuple[str, str]],
+) -> None:
+    """folder/README.md."""
+    c = decoder.config
+    text = f"""---
+license: apache-2.0
+language: en
+library_name: inhouse
+---
+# Seedling
+A small language model that ships with Inhouse, so that tuning and serving can be shown on a machine without a
+network. It reads short passages, answers, admits what it does not know, and takes to new facts by tuning.
+
+| | |
+|---|---|
+| kind | Llama-style decoder, {decoder.parameters / 1e6:.1f} million parameters, bfloat16 |
+| shape | width {c.width}, {c.layers} layers, {c.heads} heads of {c.head_width} ({c.kv_heads} for keys and values), \
+MLP {c.mlp_width}, tied embeddings |
+| tokens | byte-level BPE of {c.vocab_size}, trained for it; context {c.context} |
+| language | English |
+
+## How it came to be
+Trained from nothing by `recipes/seedling`, with Inhouse's own training loop: no other model's weights or
+outputs went into it.
+
+- Text: {training.corpus}, public domain (CC0 1.0): {", ".join(training.sources)}. Two per cent of its documents
+  were held out.
+- Conversations: an endless world of invented companies, people and products, written by the generator in the
+  recipe. They never repeat.
+- {training.tokens:,} tokens in {training.steps:,} steps, seed {training.seed}, computed in {training.dtype};
+  {training.seconds / 3600:.1f} hours on {training.hardware}.
+- Again: `{training.command}`
+
+## Scores
+On names and wordings that training never showed, greedy, {items} questions for each ability, exact to the letter.
+
+{table(scores, items)}
+
+Bits per byte on held-out text: {bits_per_byte:.3f}.
+
+### Learning curve
+{_curve(curve)}
+
+## Three conversations, unedited
+{_samples(samples)}
+
+## What it cannot do
+It knows almost nothing of the real world, writes no essays, does not reason over several steps, and speaks only
+English. Long passages and unusual wordings confuse it. It is there to be tuned and to test a platform with, not
+to be relied on.
+"""
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _curve(curve: list[dict[str, Any]]) -> str:
+    if not curve:
+        return "Not measured."
+    names = list(curve[0]["exact"])
+    lines = [
+        "| million tokens | bits per byte | " + " | ".join(names) + " |",
+        "|---" * (len(names) + 2) + "|",
+    ]
+    for point in curve:
+        shares = " | ".join(f"{point['exact'][n]:.0%}" for n in names)
+        lines.append(f"| {point['tokens'] / 1e6:.1f} | {point['bits_per_byte']:.2f} | {shares} |")
+    return "\n".join(lines)
+
+
+def _samples(samples: list[tuple[str, str]]) -> str:
+    quoted = []
+    for asked, reply in samples:
+        quoted.append(
+            "\n".join(
+                f"> {line}".rstrip() for line in f"**Asked:** {asked}\n\n**Replied:** {reply}".split("\n")
+            )
+        )
+    return "\n\n<!-- -->\n\n".join(quoted)

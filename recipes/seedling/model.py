@@ -1,0 +1,62 @@
+"""The seedling's shape and the small files that say it, as a Hugging Face Llama folder."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+from inhouse.model.build import fresh
+from inhouse.model.config import ModelConfig
+from inhouse.model.decoder import Decoder
+from inhouse.model.weights import WEIGHTS, load_base, save_base
+from recipes.seedling.tokenizer import CONTEXT, END, PAD, SPECIAL, VOCABULARY
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": VOCABULARY,
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "head_dim": 32,
+    "hidden_act": "silu",
+    "max_position_embeddings": CONTEXT,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "initializer_range": 0.02,
+    "torch_dtype": "bfloat16",
+    "use_cache": True,
+    "bos_token_id": None,
+    "eos_token_id": SPECIAL.index(END),
+    "pad_token_id": SPECIAL.index(PAD),
+}
+"""3.2 million parameters: about what an hour of one CPU core can teach; more would be undertrained."""
+
+
+def write_config(folder: Path, **changes: int) -> None:
+    """config.json and generation_config.json, with other sizes where `changes` says so."""
+    config = LLAMA | changes
+    generation = {
+        "do_sample": False,
+        "eos_token_id": config["eos_token_id"],
+        "pad_token_id": config["pad_token_id"],
+    }
+    for name, values in (("generation_config.json", generation), ("config.json", config)):
+        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def begin(folder: Path, seed: int, *, device: torch.device, dtype: torch.dtype) -> Decoder:
+    """The untrained model of a folder's config: made once from the seed, the same after every restart."""
+    if not (folder / WEIGHTS).is_file():
+        with tempfile.TemporaryDirectory(dir=folder) as part:  # whole or not at all, should this be killed
+            save_base(fresh(ModelConfig.load(folder), seed), Path(part), like=folder)
+            (Path(part) / WEIGHTS).rename(folder / WEIGHTS)
+    return load_base(folder, device=device, dtype=dtype)

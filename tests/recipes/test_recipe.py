@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from inhouse.model.build import fresh
+from inhouse.model.config import ModelConfig
+from inhouse.model.decoder import Decoder
+from inhouse.model.weights import folder_digest, load_base
+from inhouse.text.template import ChatTemplate
+from inhouse.text.tokenizer import Tokenizer
+from inhouse.tune.loop import train
+from recipes.seedling import evaluate, model
+from recipes.seedling.__main__ import Plan
+from recipes.seedling.stream import Mixture, Stream, pieces
+from recipes.seedling.writer import words
+from tests.recipes.conftest import Ground
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def taught(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+    """A tiny base after a few steps of the recipe's own stream: it has learnt to say that it does not know."""
+    base = tmp_path_factory.mktemp("taught") / "base"
+    shutil.copytree(ground.base, base)
+    decoder = model.begin(base, 3, device=torch.device("cpu"), dtype=torch.float32)
+    stream = Stream(
+        ground.text, ground.template, steps=120, step_tokens=1200, seed=1, mixture=Mixture(0.0, 0.0)
+    )
+    plan = Plan(tokens=120 * 1200, step_tokens=1200, learning_rate=1e-2)
+    for _ in train(decoder, None, stream, plan.recipe):
+        pass
+    return decoder
+
+
+def test_reading_a_reply_gives_the_verdicts_of_generating_it(ground: Ground, taught: Decoder) -> None:
+    asked = evaluate.items("unknown", 12) + evaluate.items("sums", 6)
+    quick = evaluate.exact_by_reading(taught, ground.template, asked)
+    generate = evaluate.generator(taught, ground.tokenizer, ground.template, max_new_tokens=12)
+    assert quick == evaluate.exact_by_generating(generate, asked)
+    assert True in quick and False in quick, "the test must see both verdicts"
+
+
+def test_items_are_the_same_every_time_and_of_the_held_out_side() -> None:
+    assert evaluate.items("answer", 20) == evaluate.items("answer", 20)
+    assert evaluate.items("answer", 20) != evaluate.items("answer", 20, seed=1)
+
+
+def test_bits_per_byte_fall_with_training(ground: Ground, taught: Decoder) -> None:
+    text = pieces(ground.corpus, ground.tokenizer, held_out=True)
+    fresh = model.begin(ground.base, 3, device=torch.device("cpu"), dtype=torch.float32)
+    before, after = (evaluate.bits_per_byte(d, ground.tokenizer, text) for d in (fresh, taught))
+    assert 0 < after < before < 16
+
+
+def test_the_seedling_is_small_enough_to_ship(tmp_path: Path) -> None:
+    model.write_config(tmp_path)
+    decoder = fresh(ModelConfig.load(tmp_path), seed=1)
+    assert 2 * decoder.parameters < 40 * 2**20, "in bfloat16, with the package"
+    assert decoder.config.context == 1024
+
+
+def command(ground: Ground, run: Path, out: Path) -> list[str]:
+    """A tiny run: the base's folder is laid ready, so that the recipe keeps its small tokenizer and sizes."""
+    if not run.exists():
+        shutil.copytree(ground.base, run / "base", ignore=shutil.ignore_patterns("*.safetensors"))
+    numbers = words(
+        "--tokens 24000 --step-tokens 400 --items 2 --curve-points 1 --seed 4 --threads 1 --device cpu"
+    )
+    paths = ["--corpus", str(ground.corpus), "--out", str(out), "--run", str(run)]
+    return [sys.executable, "-m", "recipes.seedling", *paths, *numbers]
+
+
+def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(ground: Ground, tmp_path: Path) -> None:
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    first = subprocess.Popen(command(ground, tmp_path / "a", unbroken), cwd=ROOT, stdout=subprocess.DEVNULL)
+    second = subprocess.Popen(command(ground, tmp_path / "b", killed), cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not list((tmp_path / "b/checkpoints").glob("step-*")):
+        assert second.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.01)
+    second.send_signal(signal.SIGKILL)
+    second.wait()
+    assert not killed.exists()
+    subprocess.run(command(ground, tmp_path / "b", killed), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert first.wait() == 0
+    assert folder_digest(killed) == folder_digest(unbroken)
+
+    assert sorted(p.name for p in killed.iterdir()) == [
+        "README.md",
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    ChatTemplate.load(killed, Tokenizer.load(killed))
+    load_base(killed)
+    assert "What it cannot do" in (killed / "README.md").read_text()
+
+
+def test_a_run_refuses_other_numbers_than_it_began_with(ground: Ground, tmp_path: Path) -> None:
+    changed = command(ground, tmp_path / "run", tmp_path / "out")
+    (tmp_path / "run" / "plan.json").write_text(json.dumps({"tokens": 5}))
+    done = subprocess.run(changed, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "run with other numbers" in done.stderr

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import gzip
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recipes.seedling.corpus import documents, sources
+from recipes.seedling.stream import PIECE_TOKENS, Mixture, Stream, pieces
+from recipes.seedling.tokenizer import CONTEXT
+from tests.recipes.conftest import Ground, write_corpus
+
+
+def stream(ground: Ground, **changes: object) -> Stream:
+    numbers: dict[str, object] = {"steps": 10, "step_tokens": 2000, "seed": 5} | changes
+    return Stream(ground.text, ground.template, **numbers)  # type: ignore[arg-type]
+
+
+def test_a_step_is_the_same_whatever_was_read_before_it(ground: Ground) -> None:
+    in_order = stream(ground)
+    all_steps = [in_order.at(i) for i in range(10)]
+    assert [stream(ground).at(i) for i in reversed(range(10))] == all_steps[::-1]
+    assert stream(ground, seed=6).at(0) != all_steps[0]
+
+
+def test_steps_hold_about_the_tokens_asked_for_and_fit_the_context(ground: Ground) -> None:
+    source = stream(ground)
+    for i in range(10):
+        sizes = [len(e.ids) for e in source.at(i)]
+        assert 2000 <= sum(sizes) <= 2000 + CONTEXT
+        assert max(sizes) <= CONTEXT
+
+
+def test_text_gives_way_to_conversations(ground: Ground) -> None:
+    source = stream(ground, mixture=Mixture(1.0, 0.0), step_tokens=4000)
+    text = [sum(len(e.ids) for e in source.at(i) if all(e.trained)) for i in (0, 5, 9)]
+    assert text[0] > 3000 and text[1] < text[0] and text[2] == 0
+
+
+def test_prompts_are_trained_at_first_and_not_after(ground: Ground) -> None:
+    source = stream(ground, mixture=replace(Mixture(0.0, 0.0), whole_until=0.5))
+    assert all(all(e.trained) for e in source.at(0))
+    assert not any(all(e.trained) for e in source.at(9))
+
+
+def test_every_piece_of_text_comes_equally_often(ground: Ground) -> None:
+    source = stream(ground, steps=100, mixture=Mixture(1.0, 1.0))
+    read = Counter(e.ids for i in range(100) for e in source.at(i) if all(e.trained))
+    rounds = read.total() // len(ground.text)
+    assert rounds >= 1, "the test must pass one round"
+    held = Counter(ground.text[i].ids for i in range(len(ground.text)))
+    assert all(rounds * held[ids] <= read[ids] <= (rounds + 1) * held[ids] for ids in held)
+
+
+def test_pieces_are_short_and_hold_all_text_but_the_held_out(ground: Ground) -> None:
+    text = ground.text
+    assert max(len(text[i].ids) for i in range(len(text))) == PIECE_TOKENS
+    whole = ground.tokenizer.decode([t for i in range(len(text)) for t in text[i].ids])
+    assert whole == "".join(d.text for d in documents(ground.corpus) if not d.is_held_out)
+
+
+def test_the_cache_gives_what_was_cached_and_not_another_corpus(ground: Ground, tmp_path: Path) -> None:
+    made = pieces(ground.corpus, ground.tokenizer, held_out=True, cache=tmp_path)
+    read = pieces(ground.corpus, ground.tokenizer, held_out=True, cache=tmp_path)
+    assert [made[i] for i in range(len(made))] == [read[i] for i in range(len(read))]
+    write_corpus(tmp_path / "other.gz", documents=150)
+    other = pieces(tmp_path / "other.gz", ground.tokenizer, held_out=True, cache=tmp_path)
+    assert len(other) < len(made)
+    assert np.load(next(tmp_path.glob("*.npz")))["tokens"].dtype == np.uint16
+
+
+def test_holding_out_depends_on_the_source_alone(ground: Ground) -> None:
+    held = {d.source for d in documents(ground.corpus) if d.is_held_out}
+    assert 0 < len(held) < 20
+    assert sources(ground.corpus) == ["owner/project"]
+
+
+def test_a_broken_corpus_line_is_named(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "bad.gz", "wt") as f:
+        f.write('{"source": "a", "text": "b"}\n{"source": "c"}\n')
+    with pytest.raises(ValueError, match=r"bad\.gz line 2"):
+        list(documents(tmp_path / "bad.gz"))

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from recipes.seedling import facts, talk, writer
+from recipes.seedling.reading import UNKNOWN
+from recipes.seedling.world import ABILITIES, Conversation, conversations
+from recipes.seedling.writer import Forms, Writer, word_side
+
+SIDES: tuple[writer.Side, ...] = ("train", "test")
+
+
+def some(side: writer.Side, count: int, ability: str | None = None, seed: int = 3) -> list[Conversation]:
+    return list(itertools.islice(conversations(seed, side, ability), count))
+
+
+def shared(left: Iterable[Conversation], right: Iterable[Conversation], kind: str) -> set[str]:
+    a, b = ({x.lower() for c in side for x in getattr(c, kind)} for side in (left, right))
+    return a & b
+
+
+def test_sides_share_no_name() -> None:
+    assert shared(some("train", 6000), some("test", 6000), "names") == set()
+
+
+def test_sides_share_no_wording() -> None:
+    assert shared(some("train", 6000), some("test", 6000), "wordings") == set()
+
+
+def test_without_the_rule_for_words_the_sides_do_share_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: Iterator[writer.Side] = itertools.cycle(("train", "test"))
+    for module in (writer, facts):
+        monkeypatch.setattr(module, "word_side", lambda word: next(sides))
+    assert shared(some("train", 3000), some("test", 3000), "names")
+
+
+def test_without_the_rule_for_wordings_the_sides_do_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Forms, "of", lambda self, side: (*self.train, *self.test))
+    assert shared(some("train", 500), some("test", 500), "wordings")
+
+
+def test_no_wording_is_written_down_for_both_sides() -> None:
+    """Seen in the lists themselves: rare wordings might not come up in a sample."""
+    written = [item for item in gc.get_objects() if type(item) is Forms]
+    train, test = ({line.lower() for f in written for line in f.of(side)} for side in SIDES)
+    assert len(train) > 500 and len(test) > 150
+    assert train & test == set()
+
+
+def test_names_of_a_conversation_are_of_its_side() -> None:
+    for side in SIDES:
+        names = {name for c in some(side, 500) for name in c.names}
+        assert len(names) > 500
+        assert {word_side(name) for name in names} == {side}
+
+
+def test_the_world_is_a_pure_function_of_its_seed() -> None:
+    assert some("train", 200) == some("train", 200)
+    assert some("train", 200) != some("train", 200, seed=4)
+
+
+def test_the_world_does_not_repeat_itself() -> None:
+    told = [c.messages for c in some("train", 3000, "answer")]
+    assert len({str(m) for m in told}) == len(told)
+
+
+@pytest.mark.parametrize("ability", ABILITIES)
+@pytest.mark.parametrize("side", SIDES)
+def test_every_conversation_ends_with_a_reply_and_takes_turns(ability: str, side: writer.Side) -> None:
+    for conversation in some(side, 150, ability):
+        roles = [m.role for m in conversation.messages if m.role != "system"]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
+        assert conversation.answer.strip() == conversation.answer != ""
+        assert not any("{" in m.text and ability != "extract" for m in conversation.messages), (
+            "a slot left unfilled"
+        )
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_an_answer_stands_in_its_passage_and_a_lacking_one_does_not_pretend(side: writer.Side) -> None:
+    for conversation in some(side, 300, "answer"):
+        asked = " ".join(m.text for m in conversation.prompt).lower()
+        assert conversation.answer == UNKNOWN or conversation.answer.lower() in asked
+    assert {c.answer for c in some("test", 100, "lacks")} == {UNKNOWN}
+    assert {c.answer for c in some(side, 100, "unknown")} == {UNKNOWN}
+
+
+def test_extracted_json_has_the_keys_asked_for_and_values_from_the_text() -> None:
+    for conversation in some("test", 300, "extract"):
+        asked = conversation.prompt[0].text
+        for key, value in json.loads(conversation.answer).items():
+            assert key in asked
+            assert value is None or str(value).lower() in asked.lower()
+
+
+def test_labels_stand_in_the_prompt() -> None:
+    assert all(c.answer in c.prompt[-1].text for c in some("test", 300, "classify"))
+
+
+def test_sums_are_right_where_they_are_written_as_sums() -> None:
+    for conversation in some("train", 300, "sums"):
+        pairs = itertools.pairwise(conversation.messages)
+        for asked, reply in pairs:
+            sum_ = asked.text.removesuffix(" =").removeprefix("Compute ").removesuffix(".")
+            if asked.role == "user" and sum_.replace(" ", "").strip("0123456789") in "+-*" and " " in sum_:
+                a, sign, b = sum_.split()
+                assert (
+                    int(reply.text)
+                    == {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[sign]
+                )
+
+
+def test_it_says_what_it_is() -> None:
+    assert talk.WHO in {c.answer for c in some("test", 100, "small_talk")}
+
+
+def test_a_list_of_fewer_than_four_wordings_is_refused() -> None:
+    with pytest.raises(AssertionError, match="four wordings"):
+        Forms("one", "two", "three")
+
+
+def test_a_writer_hands_out_only_words_of_its_side() -> None:
+    for side in SIDES:
+        hand = Writer(side)
+        assert {word_side(hand.word()) for _ in range(2000)} == {side}
