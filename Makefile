@@ -1,5 +1,5 @@
 # Two commands do everything from a bare clone: `make demo` and `make test`. Both leave the environment in .venv.
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(if $(shell command -v $(p)),$(p))))
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -13,14 +13,15 @@ help:  ## What there is to do.
 install: $(STAMP)  ## Make .venv with everything in it.
 
 $(STAMP): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not here. Install Python 3.11 or newer, or run: make PYTHON=python3.12 ..." >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,postgres,parquet,dev]'
-	$(BIN)/python -m pip install --quiet --target $(VENV)/openai-2 --upgrade openai==2.54.0
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed. Install it, or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@echo "Installing into $(VENV): a minute or two, the first time only."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,postgres,parquet,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VENV)/openai-2 --upgrade openai==2.54.0
 	@touch $@
 
 demo: $(STAMP)  ## Teach the embedded base an invented company, and ask it: before and after.
-	$(BIN)/python examples/demo.py
+	@$(BIN)/python examples/demo.py --serve
 
 test: $(STAMP)  ## Every test.
 	$(BIN)/python -m pytest

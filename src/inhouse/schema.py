@@ -16,7 +16,7 @@ TERMINAL_STATES = ("succeeded", "failed", "cancelled")
 FILE_PURPOSES = ("fine-tune", "fine-tune-results", "batch", "batch_output", "user_data", "evals")
 
 JobState = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
-JobKind = Literal["tune", "serve", "evaluate", "batch"]
+JobKind = Literal["tune", "serve"]
 FinishReason = Literal["stop", "length"]
 
 
@@ -110,6 +110,8 @@ class Delta(Wire):
     text: str = ""
     tokens: int = 0
     """How many generated tokens this delta accounts for (held-back text may arrive in a later one)."""
+    prompt_tokens: int = 0
+    """On the first delta of choice 0, the request's: known from then on, even if the caller leaves early."""
     logprobs: list[TokenLogprob] | None = None
     finish_reason: FinishReason | None = None
 

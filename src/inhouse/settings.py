@@ -39,6 +39,8 @@ class Settings:
     host: str = "127.0.0.1"
     """Loopback: reachable from elsewhere only when an operator says so."""
     port: int = 8420
+    allowed_hosts: str = ""
+    """Names, separated by commas, that requests may use for this server besides its own: those of a proxy before it."""
     base: str = "seedling"
     """The base that serves and is tuned when nobody names one: the embedded one."""
     device: str = "auto"
@@ -102,7 +104,9 @@ class Settings:
     def environment(self) -> dict[str, str]:
         """The variables that make another process load these same settings."""
         return {
-            PREFIX + f.name.upper(): str(int(value) if isinstance(value := getattr(self, f.name), bool) else value)
+            PREFIX + f.name.upper(): str(
+                int(value) if isinstance(value := getattr(self, f.name), bool) else value
+            )
             for f in fields(self)
         }
 
@@ -121,10 +125,14 @@ def load(flags: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] |
     return _resolve(flags, environ)[0]
 
 
-def origins(flags: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None) -> list[Origin]:
+def origins(
+    flags: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None
+) -> list[Origin]:
     """Each setting's value and the layer that decided it, in declaration order."""
     settings, sources = _resolve(flags, environ)
-    return [Origin(f.name, getattr(settings, f.name), sources.get(f.name, "default")) for f in fields(settings)]
+    return [
+        Origin(f.name, getattr(settings, f.name), sources.get(f.name, "default")) for f in fields(settings)
+    ]
 
 
 def _resolve(
@@ -138,7 +146,9 @@ def _resolve(
     def take(name: str, raw: Any, source: str) -> None:
         if name not in types:
             known = ", ".join(types)
-            raise InvalidRequest(f"{source}: there is no setting {name!r}. Known settings: {known}.", param=name)
+            raise InvalidRequest(
+                f"{source}: there is no setting {name!r}. Known settings: {known}.", param=name
+            )
         values[name] = _convert(name, types[name], raw, source)
         sources[name] = source
 
@@ -160,7 +170,9 @@ def _config_file(environ: Mapping[str, str]) -> Path | None:
     """INHOUSE_CONFIG, else inhouse.toml in this folder or in the data folder."""
     if named := environ.get(PREFIX + "CONFIG"):
         if not Path(named).is_file():
-            raise InvalidRequest(f"INHOUSE_CONFIG names {named}, which is no file. Create it or unset the variable.")
+            raise InvalidRequest(
+                f"INHOUSE_CONFIG names {named}, which is no file. Create it or unset the variable."
+            )
         return Path(named)
     data_dir = Path(environ.get(PREFIX + "DATA_DIR") or user_data_dir())
     return next((p for p in (Path(FILE_NAME), data_dir / FILE_NAME) if p.is_file()), None)
@@ -178,7 +190,9 @@ def _convert(name: str, kind: type, raw: Any, source: str) -> Any:
         if kind is Path:
             return Path(raw).expanduser().absolute()
         if kind is bool and isinstance(raw, str):
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[raw.lower()]
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+                raw.lower()
+            ]
         return kind(raw)
     except (TypeError, ValueError, KeyError) as e:
         raise InvalidRequest(f"{source}: {name} = {raw!r} is not a {kind.__name__}.", param=name) from e

@@ -101,7 +101,7 @@ def test_a_job_that_kills_its_process_every_time_is_failed_as_crashed_and_the_qu
 def test_an_engine_that_is_killed_comes_back_by_itself(own: House) -> None:
     own.start()
     assert own.chat("tiny", "hello", max_tokens=3).status_code == 200
-    engines = [p for p in children(own, "worker.child job-")]
+    engines = list(children(own, "worker.child job-"))
     assert len(engines) == 1
     os.kill(engines[0], signal.SIGKILL)
     assert own.chat("tiny", "hello", max_tokens=3).status_code == 200

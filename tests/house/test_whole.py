@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import pytest
 import torch
 
@@ -15,10 +17,14 @@ from inhouse.model.adapters import Adapter, LoadedLora
 from inhouse.model.decoder import greedy
 from inhouse.model.weights import load_base
 from inhouse.schema import Message
+from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
+from inhouse.store.db import Database
+from inhouse.store.records import usage
+from inhouse.store.records.usage import UsageTotal
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
-from tests.house.house import House, rows
+from tests.house.house import House, rows, until
 
 WALK = Path(__file__).with_name("openai_walk.py")
 OPENAI_2 = Path(sys.prefix) / "openai-2"
@@ -121,3 +127,36 @@ def test_a_cancelled_job_publishes_nothing_and_the_next_one_runs(whole: House) -
     assert short["status"] == "succeeded"
     assert whole.job(long)["status"] == "cancelled"
     assert whole.job(long)["fine_tuned_model"] is None
+
+
+def test_a_caller_who_leaves_early_is_billed_for_the_prompt_and_what_was_made(whole: House) -> None:
+    body = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "tell me"}],
+        "stream": True,
+        "max_tokens": 150,
+    }
+    headers = {"authorization": f"Bearer {whole.key}"}
+    db = Database(Settings(data_dir=whole.data_dir).database)
+
+    def used() -> UsageTotal:
+        with db.read() as conn:
+            return usage.total(conn, "default", 0.0)
+
+    def at_rest() -> UsageTotal | None:
+        """Rows are written a moment after their requests: those of earlier tests first."""
+        seen = used()
+        time.sleep(1.5)
+        return seen if used() == seen else None
+
+    before = until(at_rest, "earlier usage rows")
+    with (
+        httpx2.Client(base_url=whole.url, trust_env=False, timeout=60) as client,
+        client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as reply,
+    ):
+        next(reply.iter_lines())
+    after = until(lambda: (now := used()).requests > before.requests and now, "the usage row")
+    db.dispose()
+    prompt = Tokenizer.load(whole.bases[0]).encode("<|start|>user\ntell me<|end|>\n<|start|>assistant\n")  # type: ignore[arg-type]
+    assert after.prompt_tokens - before.prompt_tokens == len(prompt)
+    assert 0 < after.completion_tokens - before.completion_tokens <= 150

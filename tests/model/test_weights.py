@@ -45,7 +45,7 @@ def test_auto_map_is_refused(folder: Path) -> None:
 def test_a_missing_shard_is_named(folder: Path) -> None:
     index = {"weight_map": {"model.norm.weight": "model-00002-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(BadCheckpoint, match="model-00002-of-00002.safetensors is missing"):
+    with pytest.raises(BadCheckpoint, match=r"model-00002-of-00002.safetensors is missing"):
         load_base(folder)
 
 

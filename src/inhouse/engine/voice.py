@@ -25,6 +25,7 @@ class Voice:
         self._held: list[tuple[int, TokenLogprob]] = []  # (where its text begins, ...), in order
         self._prompt: list[TokenLogprob] = []
         self._owes_echo = sequence.request.echo
+        self._prompt_tokens = len(sequence.request.prompt) if sequence.index == 0 else 0
 
     @property
     def owes_echo(self) -> bool:
@@ -54,6 +55,7 @@ class Voice:
         return Delta(
             index=self._sequence.index,
             text=request.prompt_text,
+            prompt_tokens=self._told_once(),
             logprobs=self._prompt if request.scores_prompt else None,
             finish_reason=None if request.generates else "length",
         )
@@ -73,9 +75,15 @@ class Voice:
             index=sequence.index,
             text=text,
             tokens=1,
+            prompt_tokens=self._told_once(),
             logprobs=self._told(sequence.is_finished and not stream.stopped),
             finish_reason=finish_reason,
         )
+
+    def _told_once(self) -> int:
+        """The prompt's tokens the first time, then 0."""
+        tokens, self._prompt_tokens = self._prompt_tokens, 0
+        return tokens
 
     def _told(self, everything: bool) -> list[TokenLogprob] | None:
         """The held log-probabilities whose text is out by now."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-WIDE_BELOW = 500
+WIDE_BELOW = 768
 """Segments shorter than this attend in float32 on a CPU: its bfloat16 attention is slower there (measured)."""
 
 

@@ -43,7 +43,6 @@ def create_app(
     *,
     local_key: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    allowed_hosts: frozenset[str] = frozenset(),
 ) -> FastAPI:
     """The application over a migrated database. `local_key` is an admin key that lives only in memory."""
     store = StoreThreads(db)
@@ -84,7 +83,8 @@ def create_app(
     body.describe_bodies(app)
     app.add_exception_handler(HTTPException, _framework_error)
     app.add_exception_handler(RequestValidationError, _framework_error)
-    app.add_middleware(Auth, keyring=gateway.keyring, is_our_host=host_rule(settings.host, allowed_hosts))
+    allowed = frozenset(name.strip() for name in settings.allowed_hosts.split(",") if name.strip())
+    app.add_middleware(Auth, keyring=gateway.keyring, is_our_host=host_rule(settings.host, allowed))
     app.add_middleware(Edge, work=gateway.work, readers=gateway.readers)  # added last: the outermost
     return app
 

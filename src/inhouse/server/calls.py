@@ -162,8 +162,11 @@ class Call:
             if frame.delta is not None:
                 self._clock.token()
                 count = self._counted[i]
+                prompt = count.prompt_tokens + frame.delta.prompt_tokens
                 tokens = count.completion_tokens + frame.delta.tokens
-                self._counted[i] = Usage(completion_tokens=tokens, total_tokens=tokens)
+                self._counted[i] = Usage(
+                    prompt_tokens=prompt, completion_tokens=tokens, total_tokens=prompt + tokens
+                )
                 self._reason = frame.delta.finish_reason or self._reason
                 found.append((i, frame.delta))
             elif frame.done is not None:
