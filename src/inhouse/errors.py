@@ -59,9 +59,7 @@ class InhouseError(Exception):
 
     def to_wire(self) -> dict[str, Any]:
         """The body OpenAI clients expect: all four keys, always."""
-        return {
-            "error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        }
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
 class InvalidRequest(InhouseError):
@@ -111,7 +109,9 @@ class BadRows(InvalidRequest):
 
     code = "invalid_training_file"
 
-    def __init__(self, name: str, problems: Sequence[RowProblem], *, param: str | None = "training_file") -> None:
+    def __init__(
+        self, name: str, problems: Sequence[RowProblem], *, param: str | None = "training_file"
+    ) -> None:
         self.name = name
         self.problems = tuple(problems[:100])
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -160,3 +160,16 @@ def test_a_caller_who_leaves_early_is_billed_for_the_prompt_and_what_was_made(wh
     prompt = Tokenizer.load(whole.bases[0]).encode("<|start|>user\ntell me<|end|>\n<|start|>assistant\n")  # type: ignore[arg-type]
     assert after.prompt_tokens - before.prompt_tokens == len(prompt)
     assert 0 < after.completion_tokens - before.completion_tokens <= 150
+
+
+def test_the_whole_house_stands_on_postgresql_too(tmp_path: Path, tiny: Path, postgres_url: str) -> None:
+    house = House(tmp_path / "data", [tiny], database_url=postgres_url)
+    house.start()
+    try:
+        job = house.ended(house.submit("tiny", rows(2), n_epochs=30, batch_size=2))
+        assert job["status"] == "succeeded", house.output()
+        reply = house.chat(job["fine_tuned_model"], "q1?", max_tokens=6)
+        assert reply.json()["choices"][0]["message"]["content"] == "a7"
+        assert not (house.data_dir / "inhouse.db").exists()
+    finally:
+        assert house.stop() == 0, house.output()

@@ -46,6 +46,8 @@ class Tokenizer:
         try:
             inner = tokenizers.Tokenizer.from_file(str(file))
         except Exception as e:
+            if type(e) is not Exception:  # the library raises that very class, and nothing else is its word
+                raise
             raise BadCheckpoint(f"{file} is not a readable tokenizer ({e}). Fetch it again.") from e
         config = _json(folder / "tokenizer_config.json")
         named = {k: _content(v) for k, v in config.items() if k.endswith("_token") and v is not None}
