@@ -212,7 +212,7 @@ def _finish(run: Run, decoder: Decoder, out: Path, hardware: str, dtype: str) ->
     last = _measure(run, exported, run.plan.steps)
     steps = run.noted("steps")
     training = card.Training(
-        command=f"python -m recipes.seedling --corpus {run.corpus.name} --out seedling --tokens {run.plan.tokens}",
+        command=_command(run),
         corpus=run.corpus.name,
         sources=tuple(sources(run.corpus)),
         tokens=run.plan.steps * run.plan.step_tokens,
@@ -238,6 +238,14 @@ def _finish(run: Run, decoder: Decoder, out: Path, hardware: str, dtype: str) ->
         shutil.rmtree(out)
     part.rename(out)
     print(f"{out} is ready. {run.folder} may be removed.")
+
+
+def _command(run: Run) -> str:
+    """What makes this very base again: every number of the plan that is not the usual one."""
+    usual = Plan(tokens=0)
+    chosen = {n: getattr(run.plan, n) for n in Plan.__dataclass_fields__}
+    numbers = " ".join(f"--{n.replace('_', '-')} {v}" for n, v in chosen.items() if v != getattr(usual, n))
+    return f"python -m recipes.seedling --corpus {run.corpus.name} --out seedling {numbers}"
 
 
 def _samples(run: Run, decoder: Decoder) -> list[tuple[str, str]]:

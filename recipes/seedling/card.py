@@ -45,7 +45,8 @@ library_name: inhouse
 ---
 # Seedling
 A small language model that ships with Inhouse, so that tuning and serving can be shown on a machine without a
-network. It reads short passages, answers, admits what it does not know, and takes to new facts by tuning.
+network. It keeps a chat's form, says when it does not know, and takes to new facts by tuning; how well it reads and
+reckons by itself, the scores below say.
 
 | | |
 |---|---|
