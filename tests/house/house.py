@@ -27,19 +27,19 @@ class House:
         self.process: subprocess.Popen[bytes] | None = None
         self.url = self.key = ""
 
+    def environment(self) -> dict[str, str]:
+        """The variables that give any process of this house its settings."""
+        chosen = {f"INHOUSE_{name.upper()}": str(value) for name, value in self.settings.items()}
+        return {**os.environ, "INHOUSE_DATA_DIR": str(self.data_dir), **chosen}
+
     def start(self) -> None:
         """Starts the server and waits until it answers."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        environment = {
-            **os.environ,
-            "INHOUSE_DATA_DIR": str(self.data_dir),
-            **{f"INHOUSE_{name.upper()}": str(value) for name, value in self.settings.items()},
-        }
         command = [sys.executable, "-m", "inhouse.server", "--port", "0"]
         for base in self.bases:
             command += ["--base", str(base)]
         with (self.data_dir / "server.out").open("ab") as out:
-            self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+            self.process = subprocess.Popen(command, env=self.environment(), stdout=out, stderr=out)
         place = self.data_dir / "run" / "server.json"
 
         def is_up() -> bool:

@@ -99,6 +99,8 @@ def test_a_tensor_of_another_shape_is_refused(folder: Path) -> None:
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"attention_multiplier": 2.0}, "unknown keys attention_multiplier"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "lacks a usable 'factor'"),
+        ({"rope_interleaved": True}, "rope_interleaved"),
         ({"hidden_size": "32"}, "not a int"),
         ({"num_hidden_layers": -1}, "out of range"),
         ({"num_key_value_heads": 3}, "cannot share"),

@@ -28,7 +28,7 @@ from inhouse.model.weights import read_header, refuse_unsafe, write_tensors
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 NOTES = "inhouse.json"
-"""Our own file beside PEFT's two: base digest, parents, golden prompts. PEFT ignores it."""
+"""Our own file beside PEFT's two: the base's name and digest, the job, the recipe. PEFT ignores it."""
 
 _PREFIX = "base_model.model."
 _SUPPORTED: dict[str, tuple[Any, ...]] = {

@@ -19,7 +19,9 @@ FAMILIES: tuple[Family, ...] = ("llama", "mistral", "qwen2", "qwen3", "gpt2")
 
 _WITHOUT_EFFECT = frozenset(
     [
+        "_attn_implementation_autoset",
         "_name_or_path",
+        "_num_labels",
         "_commit_hash",
         "architectures",
         "attention_dropout",
@@ -33,12 +35,15 @@ _WITHOUT_EFFECT = frozenset(
         "embedding_dropout",
         "id2label",
         "initializer_range",
+        "is_llama_config",
         "keys_to_ignore_at_inference",
         "label2id",
         "max_window_layers",
+        "n_special",
         "output_attentions",
         "output_hidden_states",
         "pad_token_id",
+        "predict_special_tokens",
         "problem_type",
         "resid_pdrop",
         "return_dict",
@@ -52,6 +57,7 @@ _WITHOUT_EFFECT = frozenset(
         "tokenizer_class",
         "torch_dtype",
         "transformers_version",
+        "transformers.js_config",
         "unk_token_id",
         "use_cache",
     ]
@@ -64,6 +70,7 @@ _MUST_BE = {
     "scale_attn_by_inverse_layer_idx": (False,),
     "reorder_and_upcast_attn": (False, True),
     "partial_rotary_factor": (1.0,),
+    "rope_interleaved": (False,),
     "quantization_config": (None,),
 }
 
@@ -279,16 +286,19 @@ def _rope(keys: _Keys) -> tuple[float, RopeScaling | None]:
     kind = values.get("rope_type", values.get("type", "default"))
     if kind == "default":
         return theta, None
-    if kind == "linear":
-        return theta, RopeScaling("linear", float(values["factor"]))
-    if kind == "llama3":
-        return theta, RopeScaling(
-            "llama3",
-            float(values["factor"]),
-            float(values["low_freq_factor"]),
-            float(values["high_freq_factor"]),
-            int(values["original_max_position_embeddings"]),
-        )
+    try:
+        if kind == "linear":
+            return theta, RopeScaling("linear", float(values["factor"]))
+        if kind == "llama3":
+            return theta, RopeScaling(
+                "llama3",
+                float(values["factor"]),
+                float(values["low_freq_factor"]),
+                float(values["high_freq_factor"]),
+                int(values["original_max_position_embeddings"]),
+            )
+    except (KeyError, TypeError, ValueError) as e:
+        raise BadCheckpoint(f"{keys.file}: rope type {kind!r} lacks a usable {e}.") from e
     raise BadCheckpoint(f"{keys.file}: rope type {kind!r} is not supported; only default, linear and llama3.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +23,13 @@ from inhouse.text.tokenizer import Tokenizer
 
 MAX_TEMPLATE_CHARS = 256 * 1024
 MAX_PROMPT_CHARS = 16 * 2**20
+MAX_REPEATED = 1_000_000
+"""Longest text or list that a template may make by multiplication."""
+MAX_CUT_REPLIES = 32
+"""Earlier replies that a prompt is cut around; a longer conversation is tokenised whole."""
+_SEAM = "\ufdd0"
+"""A noncharacter of Unicode. It is put inside special tokens that stand in a message's text, and the tokenizer is
+never shown the two sides together: what a user writes is text, whatever it looks like."""
 
 PLAIN = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token if m.role == 'assistant' else '\n' }}"
@@ -42,9 +50,10 @@ class ChatTemplate:
                 f"The chat template has {len(source)} characters; {MAX_TEMPLATE_CHARS} is the limit."
             )
         self._tokenizer = tokenizer
+        self._specials = re.compile("|".join(map(re.escape, tokenizer.special_texts)) or r"(?!)")
         try:
             self._template = _environment().from_string(source)
-        except jinja2.TemplateError as e:
+        except (jinja2.TemplateError, RecursionError) as e:
             raise BadCheckpoint(f"The chat template is not valid Jinja: {e}.") from e
         self.stop_ids = tokenizer.eos_ids | self._reply_end()
 
@@ -53,7 +62,10 @@ class ChatTemplate:
         """chat_template.jinja, else the one in tokenizer_config.json, else PLAIN."""
         own = folder / "chat_template.jinja"
         if own.is_file():
-            return cls(own.read_text(encoding="utf-8"), tokenizer)
+            try:
+                return cls(own.read_text(encoding="utf-8"), tokenizer)
+            except UnicodeDecodeError as e:
+                raise BadCheckpoint(f"{own} is not UTF-8 ({e}). Save it as UTF-8.") from e
         config = folder / "tokenizer_config.json"
         source = (
             json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
@@ -82,7 +94,9 @@ class ChatTemplate:
         try:
             parts, size = [], 0
             for part in self._template.generate(
-                messages=[_plain(m) for m in messages], add_generation_prompt=ask, **self._tokenizer.named
+                messages=[self._plain(m) for m in messages],
+                add_generation_prompt=ask,
+                **self._tokenizer.named,
             ):
                 size += len(part)
                 if size > MAX_PROMPT_CHARS:
@@ -90,7 +104,14 @@ class ChatTemplate:
                         f"The rendered prompt passes {MAX_PROMPT_CHARS} characters.", param="messages"
                     )
                 parts.append(part)
-        except (jinja2.TemplateError, TypeError, ValueError, OverflowError) as e:
+        except (
+            jinja2.TemplateError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            RecursionError,
+        ) as e:
             raise InvalidRequest(
                 f"The base's chat template refuses this conversation: {e}.", param="messages"
             ) from e
@@ -100,6 +121,8 @@ class ChatTemplate:
         """The conversation's text, cut where replies begin and end."""
         replies = [i for i, m in enumerate(messages) if m.role == "assistant"]
         whole = self.render(messages, ask=ask)
+        if ask and len(replies) > MAX_CUT_REPLIES:
+            return [(whole, False)]
         for kept in (
             replies,
             replies[-1:],
@@ -140,16 +163,39 @@ class ChatTemplate:
         return frozenset([t for t in tail if self._tokenizer.is_special(t)][:1])
 
     def _encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, special=False) if text else []
+        return [
+            i for piece in text.split(_SEAM) if piece for i in self._tokenizer.encode(piece, special=False)
+        ]
+
+    def _plain(self, message: Message) -> dict[str, Any]:
+        """A message as templates know it. They predate the developer role, which means system."""
+        role = "system" if message.role == "developer" else message.role
+        plain: dict[str, Any] = {"role": role, "content": self._as_text(message.text)}
+        if message.name is not None:
+            plain["name"] = self._as_text(message.name)
+        return plain
+
+    def _as_text(self, text: str) -> str:
+        """The text with a seam inside whatever would read as a special token. Raises InvalidRequest."""
+        if _SEAM in text:
+            raise InvalidRequest(
+                "A message holds U+FDD0, which is no character. Remove it.", param="messages"
+            )
+        return self._specials.sub(lambda match: match[0][:1] + _SEAM + match[0][1:], text)
 
 
-def _plain(message: Message) -> dict[str, Any]:
-    """A message as templates know it. They predate the developer role, which means system."""
-    role = "system" if message.role == "developer" else message.role
-    plain: dict[str, Any] = {"role": role, "content": message.text}
-    if message.name is not None:
-        plain["name"] = message.name
-    return plain
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, in which multiplication cannot fill the memory."""
+
+    intercepted_binops = frozenset(["*", "**"])
+
+    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**":
+            raise jinja2.TemplateError("powers are not allowed")
+        for sized, times in ((left, right), (right, left)):
+            if hasattr(sized, "__len__") and isinstance(times, int) and len(sized) * times > MAX_REPEATED:
+                raise jinja2.TemplateError(f"a product longer than {MAX_REPEATED} is not allowed")
+        return super().call_binop(context, operator, left, right)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -159,8 +205,11 @@ def _environment() -> ImmutableSandboxedEnvironment:
     def to_json(value: Any, indent: int | None = None, **_: Any) -> str:
         return json.dumps(value, ensure_ascii=False, indent=indent)
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    environment = _Sandbox(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.loopcontrols"],
+        optimized=False,  # constants would be computed before the sandbox sees them
     )
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse

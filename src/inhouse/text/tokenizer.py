@@ -30,6 +30,8 @@ class Tokenizer:
         self.vocab_size = inner.get_vocab_size(with_added_tokens=True)
         added = inner.get_added_tokens_decoder()
         self._special = frozenset(i for i, token in added.items() if token.special)
+        self.special_texts = sorted((added[i].content for i in self._special), key=len, reverse=True)
+        """How special tokens are written, longest first."""
         self._added = {i: token.content for i, token in added.items()}
         self._is_byte_level = "ByteLevel" in json.dumps(_parts(inner, "decoder"))
         self._bytes: dict[int, bytes] = {}

@@ -45,6 +45,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._verified: set[str] = set()
         for leftover in folder.glob(".tmp-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -59,6 +60,7 @@ class Checkpoints:
             _write_synced(temporary / _MANIFEST, _manifest(step, files).encode())
             sync_folder(temporary)
             final = self.folder / _name(step)
+            self._verified.discard(final.name)
             if final.exists():  # a step run again after a rollback
                 shutil.rmtree(final)
             temporary.rename(final)
@@ -89,9 +91,14 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*"))
 
     def _drop_old(self) -> None:
-        folders = self._folders()
-        for folder in folders[:-KEEP]:
-            shutil.rmtree(folder, ignore_errors=True)
+        """Drops what is older than the newest few that verify; each is read back once."""
+        kept = 0
+        for folder in reversed(self._folders()):
+            if kept == KEEP:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif folder.name in self._verified or verify(folder) is not None:
+                self._verified.add(folder.name)
+                kept += 1
 
 
 def verify(folder: Path) -> int | None:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import traceback
-from pathlib import Path
+
+from sqlalchemy import Connection
 
 from inhouse import settings as settings_module
-from inhouse.errors import Diverged, InhouseError, LeaseLost, StoreBusy
+from inhouse.errors import BadRows, Diverged, InhouseError, LeaseLost, StorageFull, StoreBusy
 from inhouse.jobs import queue
-from inhouse.schema import Job, JobFault
+from inhouse.schema import JobFault
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.records import jobs as records
 from inhouse.worker.context import Context
 from inhouse.worker.parent import end_with_parent
+from inhouse.worker.room import storage_full, wait_for_room
 from inhouse.worker.tasks import TASKS
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,7 @@ log = logging.getLogger(__name__)
 
 def main(job_id: str, fence: int) -> int:
     """Runs one job to its end."""
+    os.umask(0o077)
     settings = settings_module.load()
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -36,41 +40,65 @@ def main(job_id: str, fence: int) -> int:
     db = Database(settings.database)
     with db.read() as conn:
         job = records.get(conn, None, job_id)
-    scratch = Path(settings.scratch_dir / job_id)
-    scratch.mkdir(parents=True, exist_ok=True)
+    scratch = settings.scratch_dir / job_id
     context = Context(settings, db, Artifacts(settings.artifacts_dir), job, fence, scratch)
     try:
-        TASKS[job.kind](context)
+        _run(context)
     except LeaseLost:
         log.info("%s: the claim has passed on; stopping", job_id)
+        return 0
     except StoreBusy as e:
         log.warning(
             "%s: the store is away (%s); another attempt will go on from the last checkpoint", job_id, e
         )
         return 1
     except Exception as e:  # noqa: BLE001 - the worker around a job: one of the three places
-        return _end_as_failed(db, job, fence, e)
+        _end_as_failed(context, e)
+    shutil.rmtree(scratch, ignore_errors=True)
     return 0
 
 
-def _end_as_failed(db: Database, job: Job, fence: int, error: Exception) -> int:
-    fault = _fault(error)
-    if fault.code == "internal_error":
-        log.error("%s failed:\n%s", job.id, "".join(traceback.format_exception(error)))
+def _run(context: Context) -> None:
+    """Runs the task; where a disk is full it waits, and begins again from the last checkpoint."""
+    times = 0
+    while True:
+        try:
+            with storage_full():
+                context.scratch.mkdir(parents=True, exist_ok=True)
+            TASKS[context.job.kind](context)
+            return
+        except StorageFull as e:
+            log.warning("%s pauses: %s", context.job.id, e.message)
+            _set_state(context, "paused: disk_full")
+            wait_for_room(context.settings.data_dir, times)
+            _set_state(context, None)
+            times += 1
+
+
+def _set_state(context: Context, word: str | None) -> None:
     try:
-        queue.finish(
-            db,
-            job.id,
-            fence,
-            "failed",
-            error=fault,
-            publish=lambda conn: records.add_event(
-                conn, job.id, fault.message, db.clock(conn), level="error", fence=None
-            ),
-        )
+        with context.db.write() as conn:
+            records.set_x_state(conn, context.job.id, context.fence, word)
+    except StorageFull as e:
+        log.warning("%s: the database's disk is full too: %s", context.job.id, e.message)
+
+
+def _end_as_failed(context: Context, error: Exception) -> None:
+    fault = _fault(error)
+    job, db = context.job, context.db
+    if fault.code == "internal_error":  # where it happened, but not its words: they may quote someone's data
+        where = "".join(traceback.format_tb(error.__traceback__))
+        log.error("%s failed: %s\n%s", job.id, type(error).__name__, where)
+    said = [str(problem) for problem in error.problems] if isinstance(error, BadRows) else [fault.message]
+
+    def tell(conn: Connection) -> None:
+        for line in said:
+            records.add_event(conn, job.id, line, db.clock(conn), level="error", fence=None)
+
+    try:
+        queue.finish(db, job.id, context.fence, "failed", error=fault, publish=tell)
     except LeaseLost:
         log.info("%s: failed, but the claim had passed on", job.id)
-    return 0
 
 
 def _fault(error: Exception) -> JobFault:

@@ -26,6 +26,7 @@ from inhouse.settings import Settings
 from inhouse.store.db import Database
 from inhouse.worker.parent import end_with_parent
 from inhouse.worker.replica import held_replica
+from inhouse.worker.room import sweep_scratch
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Worker:
     def run(self) -> None:
         """Works until told to stop; then gives every job back."""
         log.info("worker %s is ready", self.name)
+        self._sweep()
         while not self._stopping.is_set():
             try:
                 self.turn()
@@ -111,7 +113,17 @@ class Worker:
         )
         return WorkerRoom(self.settings.serve_slots, self.settings.tune_slots, held)
 
+    def _sweep(self) -> None:
+        try:
+            sweep_scratch(self.db, self.settings.scratch_dir)
+        except (Unavailable, StorageFull) as e:
+            log.warning("folders of ended jobs stay for now: %s", e)
+
     def _start(self, job: Job) -> None:
+        if (
+            job.id in self.children
+        ):  # our own lease lapsed unnoticed, as after a suspend: never two of one job
+            self._kill(self.children.pop(job.id))
         log.info("%s %s: attempt %d, fence %d", job.kind, job.id, job.attempts, job.fence)
         process = subprocess.Popen(
             [sys.executable, "-m", "inhouse.worker.child", job.id, str(job.fence)],
@@ -141,11 +153,15 @@ class Worker:
                 child.lease_ends = now + self.settings.lease_s
             elif child.process.poll() is None:
                 log.info("%s is no longer ours: cancelled, or taken over", child.job.id)
-                child.process.kill()
-                child.process.wait()
                 del self.children[child.job.id]
+                self._kill(child)
+                self._sweep()
             else:
                 child.renew_at = now + self.settings.lease_s  # it ended by itself: the next turn buries it
+
+    def _kill(self, child: Child) -> None:
+        child.process.kill()
+        child.process.wait()
 
     def _reap(self) -> None:
         """Buries children that have ended; one that ended badly goes back to the queue at once."""
@@ -173,17 +189,17 @@ class Worker:
             try:
                 child.process.wait(max(0.1, deadline - self._clock()))
             except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
+                self._kill(child)
             try:
                 queue.release(self.db, child.job.id, child.job.fence)
             except (LeaseLost, Unavailable, StorageFull) as e:
-                log.info("%s was not given back: %s", child.job.id, e)
+                log.info("%s had ended, or could not be given back: %s", child.job.id, e)
         self.children.clear()
 
 
 def main() -> int:
     """Runs a worker with this process's settings until SIGTERM, Ctrl-C, or the end of its standard input."""
+    os.umask(0o077)
     settings = settings_module.load()
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"

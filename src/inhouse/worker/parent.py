@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -10,10 +12,10 @@ from collections.abc import Callable
 def end_with_parent(stop: Callable[[], None]) -> None:
     """Calls `stop` from a thread once standard input ends, however the parent went, kill -9 included.
 
-    Does nothing when standard input is a terminal: then a person started this process.
+    Does nothing unless standard input is a pipe: then a person, or a service manager, started this process.
     """
     stream = sys.stdin
-    if stream is None or stream.closed or stream.isatty():
+    if stream is None or stream.closed or not stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
         return
 
     def watch() -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import logging
 import shutil
-import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +13,6 @@ import sqlalchemy as sa
 from inhouse import rows
 from inhouse.data.examples import Example, from_rows
 from inhouse.data.loader import Epochs
-from inhouse.errors import StorageFull
 from inhouse.jobs import queue
 from inhouse.model.adapters import TrainedLora
 from inhouse.model.weights import save_base
@@ -28,14 +26,8 @@ from inhouse.tune.recipe import Recipe, resolve
 from inhouse.worker.base import OpenBase, open_base
 from inhouse.worker.context import Context
 from inhouse.worker.report import Report
+from inhouse.worker.room import storage_full
 from inhouse.worker.serve import serve
-
-log = logging.getLogger(__name__)
-
-DISK_FULL_WAIT_S = 2.0
-"""How often a job that found the disk full looks whether there is room again."""
-DISK_ROOM_BYTES = 16 * 2**20
-"""What must be free before it goes on."""
 
 
 def tune(context: Context) -> None:
@@ -48,7 +40,7 @@ def tune(context: Context) -> None:
     full = spec.method == "full"
     base = open_base(card, context.artifacts, context.settings)
     training = _examples(context, base, spec.training, spec.training_name)
-    validation = _examples(context, base, spec.validation, "validation file") if spec.validation else []
+    validation = _examples(context, base, spec.validation, spec.validation_name) if spec.validation else []
     recipe = resolve(spec, base.decoder.config, parameters=base.decoder.parameters, examples=len(training))
     _say_recipe(report, recipe, training)
 
@@ -60,13 +52,8 @@ def tune(context: Context) -> None:
         report.say(
             f"Validation loss {loss:.4f} over {len(validation)} rows.", valid_loss=loss, step=source.steps
         )
-    while True:
-        try:
-            _publish(context, spec, card, base, lora, recipe, training, report)
-            break
-        except StorageFull as e:
-            _wait_for_room(context, e)
-    shutil.rmtree(context.scratch, ignore_errors=True)
+    with storage_full():
+        _publish(context, spec, card, base, lora, recipe, training, report)
 
 
 TASKS: dict[JobKind, Callable[[Context], None]] = {"tune": tune, "serve": serve}
@@ -96,36 +83,14 @@ def _train(
     source: Epochs,
     recipe: Recipe,
 ) -> None:
-    """Runs the loop to its end; where the disk is full it waits, and goes on from the last checkpoint."""
+    """Runs the loop to its end, from the last checkpoint if there is one."""
     checkpoints = Checkpoints(context.scratch / "checkpoints")
-    while True:
-        try:
-            for step in train(base.decoder, lora, source, recipe, checkpoints=checkpoints):
-                report.step(step, source.steps_per_epoch)
-                if step.is_saved:
-                    report.flush()
-                    queue.note_checkpoint(context.db, context.job.id, context.fence, step.step)
+    for step in train(base.decoder, lora, source, recipe, checkpoints=checkpoints):
+        report.step(step, source.steps_per_epoch)
+        if step.is_saved:
             report.flush()
-            return
-        except StorageFull as e:
-            _wait_for_room(context, e)
-
-
-def _wait_for_room(context: Context, error: StorageFull) -> None:
-    """Keeps the job, paused, until the disk has room again; its checkpoints stay where they are."""
-    log.warning("%s pauses: %s", context.job.id, error.message)
-    _set_state(context, "paused: disk_full")
-    while shutil.disk_usage(context.scratch).free < DISK_ROOM_BYTES:
-        time.sleep(DISK_FULL_WAIT_S)
-    _set_state(context, None)
-
-
-def _set_state(context: Context, word: str | None) -> None:
-    try:
-        with context.db.write() as conn:
-            records.set_x_state(conn, context.job.id, context.fence, word)
-    except StorageFull as e:
-        log.warning("%s: the database's disk is full too: %s", context.job.id, e.message)
+            queue.note_checkpoint(context.db, context.job.id, context.fence, step.step)
+    report.flush()
 
 
 def _publish(
@@ -140,8 +105,12 @@ def _publish(
 ) -> None:
     """Stores the model and, in the transaction that ends the job, makes it known: once, whatever happens."""
     job = context.job
-    folder = context.scratch / "model"
-    shutil.rmtree(folder, ignore_errors=True)
+    room = (
+        context.scratch / f"attempt-{context.fence}"
+    )  # no other attempt, however late it wakes, writes here
+    shutil.rmtree(room, ignore_errors=True)
+    room.mkdir()
+    folder = room / "model"
     if lora is None:
         save_base(base.decoder, folder, like=base.folder)
     else:
@@ -149,8 +118,8 @@ def _publish(
         lora.adapter(notes).write(folder, base.decoder.config, base=spec.base)
     digest = context.artifacts.put_folder(folder)
     table = report.metrics()
-    results = _results(context, table)
-    name = f"ft:{spec.base}:{job.project}:{spec.suffix}:{job.id.rsplit('-', 1)[-1][:8]}"
+    results = _results(context, room, table)
+    name = ids.tuned_model(spec.base, job.project, spec.suffix)
     trained = sum(len(e.ids) for e in training) * recipe.epochs
     kind = "full" if lora is None else "adapter"
 
@@ -194,9 +163,9 @@ def _publish(
     )
 
 
-def _results(context: Context, table: list[dict[str, Any]]) -> File:
+def _results(context: Context, room: Path, table: list[dict[str, Any]]) -> File:
     """The table of steps as a CSV file of the project, as OpenAI's result files are."""
-    path = context.scratch / "results.csv"
+    path = room / "results.csv"
     columns = ["step", "epoch", "train_loss", "valid_loss", "learning_rate", "grad_norm", "tokens_per_s"]
     with path.open("w", newline="", encoding="utf-8") as f:
         writer = csv.DictWriter(f, columns, extrasaction="ignore")
