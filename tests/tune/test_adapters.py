@@ -15,6 +15,7 @@ from inhouse.data.examples import Example
 from inhouse.data.pack import pack
 from inhouse.errors import BadCheckpoint
 from inhouse.model.adapters import Adapter, LoadedLora, TrainedLora
+from inhouse.model.build import checkpoint_tensors
 from inhouse.model.decoder import Decoder
 from inhouse.model.weights import load_base
 from inhouse.tune.loss import supervised
@@ -145,3 +146,28 @@ def test_recomputing_blocks_gives_the_same_gradients(tmp_path: Path) -> None:
         gradients.append([f.grad for pair in lora.factors.values() for f in pair])
     for plain, again in zip(*gradients, strict=True):
         assert plain is not None and again is not None and torch.equal(plain, again)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_full_gradients_equal_transformers_for_every_tensor(family: str, tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", family)
+    decoder = load_base(base)
+    for _, tensor in decoder.named_tensors():
+        tensor.requires_grad_()
+    supervised(decoder, None, pack([Example(tuple(TOKENS), tuple(TRAINED))]), 1 / sum(TRAINED))[0].backward()
+    for _, tensor in decoder.named_tensors():
+        assert tensor.grad is not None
+        tensor.data = tensor.grad  # so that the gradients go out under the checkpoint's names
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        base, attn_implementation="eager", dtype=torch.float32
+    )
+    labels = torch.tensor([t if on else -100 for t, on in zip(TOKENS, TRAINED, strict=True)])
+    F.cross_entropy(model(torch.tensor([TOKENS])).logits[0][:-1], labels[1:]).backward()
+    theirs = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    ours = dict(checkpoint_tensors(decoder))
+    assert ours.keys() == theirs.keys()
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(
+            ours[name].detach(), gradient, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )

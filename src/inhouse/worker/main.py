@@ -161,7 +161,7 @@ class Worker:
 
     def _kill(self, child: Child) -> None:
         child.process.kill()
-        child.process.wait()
+        child.process.communicate()  # waits, and closes the pipe that tied it to us
 
     def _reap(self) -> None:
         """Buries children that have ended; one that ended badly goes back to the queue at once."""
@@ -169,6 +169,7 @@ class Worker:
             code = child.process.poll()
             if code is None:
                 continue
+            child.process.communicate()
             del self.children[child.job.id]
             if code == 0:
                 continue
