@@ -121,6 +121,12 @@ def test_user_errors_are_one_red_line_never_a_traceback(
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("flag", ["--epochs", "--batch-size", "--rank", "--alpha", "--learning-rate"])
+def test_a_zero_is_refused_and_not_taken_for_auto(there: House, facts: Path, flag: str) -> None:
+    result = inhouse("tune", str(facts), flag, "0", "--no-follow", code=1)
+    assert flag.removeprefix("--").replace("-", "_") in result.stderr.replace("n_epochs", "epochs")
+
+
 def test_wrong_use_is_exit_code_2() -> None:
     inhouse("tune", code=2)
     inhouse("fly", code=2)

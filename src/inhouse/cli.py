@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 app = typer.Typer(
     name="inhouse",
@@ -148,11 +149,11 @@ def tune(
             base=base,
             validation=validation,
             method=method,  # type: ignore[arg-type]
-            epochs=epochs or "auto",
-            batch_size=batch_size or "auto",
-            rank=rank or "auto",
-            alpha=alpha or "auto",
-            learning_rate=learning_rate or "auto",
+            epochs=_or_auto(epochs),
+            batch_size=_or_auto(batch_size),
+            rank=_or_auto(rank),
+            alpha=_or_auto(alpha),
+            learning_rate=_or_auto(learning_rate),
             seed=seed,
             suffix=suffix,
         )
@@ -294,6 +295,11 @@ def config(
 
 
 # ── helpers ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _or_auto(value: T | None) -> T | Literal["auto"]:
+    """What was asked for, be it 0, which the server then refuses by name."""
+    return "auto" if value is None else value
 
 
 def _client() -> Client:

@@ -80,7 +80,7 @@ class EngineRequest(Wire):
 
     id: str
     project: str = "default"
-    """Which prefix-cache and fairness domain it belongs to."""
+    """The caller's project. Nothing in the engine looks at it yet: pages and turns are shared by all."""
     messages: tuple[Message, ...] | None = None
     prompt: str | None = None
     tokens: tuple[int, ...] | None = None
@@ -173,6 +173,7 @@ class TuneSpec(Wire):
     training_name: str = "training file"
     """What to call the file in errors."""
     validation: str | None = None
+    validation_name: str = "validation file"
     method: Literal["lora", "full"] | Auto = "auto"
     epochs: Annotated[int, Field(ge=1, le=1000)] | Auto = "auto"
     batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = "auto"

@@ -72,6 +72,10 @@ class Settings:
     """Sequences an engine decodes at once."""
     max_queued: int = 1024
     """Requests that may wait for an engine before 503 engine_overloaded."""
+    requests_per_minute: int = 0
+    """Requests that one project may send in a minute before 429; 0 is any number."""
+    tokens_per_minute: int = 0
+    """Tokens, of prompts and answers, that one project may use in a minute before 429; 0 is any number."""
     cache_tokens: int = 0
     """Tokens the paged cache holds; 0 is four full contexts, or max_running short ones, whichever is more."""
     idle_reader_s: float = 5.0

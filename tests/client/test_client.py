@@ -23,7 +23,10 @@ from inhouse import (
     PermissionDenied,
     Unauthenticated,
 )
+from inhouse.client import local
+from inhouse.client.http import Address
 from inhouse.client.job import Job
+from inhouse.client.local import Running
 from inhouse.client.progress import duration, show
 from inhouse.settings import Settings
 from tests.server.house import TUNED, House, until
@@ -201,14 +204,28 @@ def test_a_conversation_a_limit_and_a_stop_are_honoured(client: Client) -> None:
     assert model.complete("a b", max_tokens=2) == "a b"
 
 
-def test_the_default_base_may_be_a_folder_registered_by_its_name(served: House) -> None:
-    with Client(served.url, served.member, settings=Settings(base="/models/seedling")) as client:
+def test_the_default_base_is_the_servers_whatever_this_machines_setting(served: House) -> None:
+    with Client(served.url, served.member, settings=Settings(base="/models/other")) as client:
         assert client.model().name == "seedling"
-    with (
-        Client(served.url, served.member, settings=Settings(base="/models/other")) as client,
-        pytest.raises(ModelNotFound),
-    ):
-        client.model()
+        job = client.tune(ROWS)
+        assert job.base == "seedling"
+        job.cancel()
+
+
+def test_a_key_without_an_address_is_for_this_machines_server(
+    served: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Running(Address(served.url, "local", is_local=True), 1)
+    monkeypatch.setattr(local, "find_or_start", lambda settings: found)
+    with Client() as client:
+        assert client.api_key == "local"
+    with Client(api_key=served.member) as client:
+        assert client.api_key == served.member
+        assert client.models()
+        with pytest.raises(PermissionDenied):
+            client.create_key("mine")
+    with Client(api_key="sk-wrong") as client, pytest.raises(Unauthenticated):
+        client.models()
 
 
 def test_a_field_the_server_does_not_know_is_refused_never_dropped(client: Client) -> None:

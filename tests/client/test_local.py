@@ -157,3 +157,10 @@ def test_a_data_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidRequest, match="INHOUSE_DATA_DIR"):
         local.find_or_start(Settings(data_dir=tmp_path / "file" / "data"))
+
+
+def test_the_folders_it_makes_are_for_this_user_only(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "made" / "data")
+    local.make_folders(settings)
+    for folder in (settings.data_dir, settings.run_dir, settings.log_dir):
+        assert folder.stat().st_mode & 0o077 == 0

@@ -157,7 +157,7 @@ def house(folder: Path, limits: Limits | None = None, **settings: Any) -> Iterat
     chosen = Settings(data_dir=folder, worker=False, **settings)
     db = Database(chosen.database)
     secrets = prepare(db)
-    with _serving(chosen, db, limits or Limits()) as server:
+    with _serving(chosen, db, limits) as server:
         made = House(chosen, db, server, server_url(server), *secrets)
         try:
             yield made
@@ -171,12 +171,12 @@ def serve_again(folder: Path) -> Iterator[House]:
     """A server over a data folder that another has left; the keys are not known."""
     chosen = Settings(data_dir=folder, worker=False)
     db = Database(chosen.database)
-    with _serving(chosen, db, Limits()) as server:
+    with _serving(chosen, db, None) as server:
         yield House(chosen, db, server, server_url(server), "", "", "")
 
 
 @contextlib.contextmanager
-def _serving(settings: Settings, db: Database, limits: Limits) -> Iterator[Listener]:
+def _serving(settings: Settings, db: Database, limits: Limits | None) -> Iterator[Listener]:
     server = Listener(
         create_app(settings, db, Artifacts(settings.artifacts_dir), local_key="local", limits=limits)
     )

@@ -59,6 +59,17 @@ def test_a_stream_of_many_prompts_and_choices_says_the_same_as_the_whole(served:
 def test_an_error_of_one_prompt_is_the_requests(served: House) -> None:
     reply = complete(served, prompt=["fine", "fault 400 context_length_exceeded"])
     assert reply.json()["error"]["code"] == "context_length_exceeded"
+    assert reply.json()["error"]["param"] == "prompt"
+    streamed = complete(served, prompt="fault 400 context_length_exceeded", stream=True)
+    assert streamed.json()["error"]["param"] == "prompt"
+
+
+def test_prompts_times_choices_are_bounded(served: House) -> None:
+    refused = complete(served, prompt=["a"] * 43, n=3)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "n")
+    assert "129" in refused.json()["error"]["message"] and "128" in refused.json()["error"]["message"]
+    assert complete(served, prompt=["a"] * 129).status_code == 400
+    assert len(complete(served, prompt=["a"] * 32, n=4).json()["choices"]) == 128
 
 
 @pytest.mark.parametrize(

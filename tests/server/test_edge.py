@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from inhouse.server import usage as usage_module
+from inhouse.server.edge import Readers
 from inhouse.server.limits import UNLIMITED, Limits, Meter
+from inhouse.server.threads import StoreThreads
+from inhouse.server.usage import UsageLog
+from inhouse.settings import Settings
+from inhouse.store.db import Database
+from inhouse.store.migrations import migrate
+from inhouse.store.records import idempotency, usage
+from inhouse.store.records.usage import UsageRow
 
-from .house import House, engine, house
+from .house import House, announce, engine, house, prepare, until
 
 
 def test_every_reply_carries_a_request_id_of_its_own(served: House) -> None:
@@ -166,3 +178,76 @@ def test_the_apis_description_names_every_body(served: House) -> None:
         assert name in schemas
     for reference in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:
         assert reference in schemas
+
+
+def test_limits_may_be_settings_and_0_is_none() -> None:
+    assert Limits.of(Settings()) == Limits()
+    assert Limits.of(Settings(requests_per_minute=3, tokens_per_minute=50)) == Limits(3, 50)
+
+
+def test_the_settings_limits_hold(tmp_path: Path) -> None:
+    with house(tmp_path, requests_per_minute=1, load_wait_s=0.1) as made:
+        assert made.chat("hi").status_code == 503
+        assert made.chat("hi").status_code == 429
+
+
+def test_only_engines_with_a_live_lease_count_as_ready(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        replica = announce(made.db, "unix:/nowhere")
+        assert made.client("").get("/ready").json()["replicas"] == {"ready": 1, "starting": 0}
+        with made.db.write() as conn:
+            conn.exec_driver_sql(f"UPDATE jobs SET lease_until = 1 WHERE id = '{replica.job}'")
+        assert made.client("").get("/ready").json()["replicas"] == {"ready": 0, "starting": 0}
+
+
+def test_old_idempotency_keys_are_swept_at_the_start(tmp_path: Path) -> None:
+    db = Database(Settings(data_dir=tmp_path).database)
+    migrate(db)
+    with db.write() as conn:
+        now = db.clock(conn)
+        for key, age in (("old", idempotency.KEPT_S + 60), ("young", 60)):
+            idempotency.reserve(conn, "default", key, "x", now - age)
+            idempotency.finish(conn, "default", key, 200, b"{}")
+    db.dispose()
+
+    with house(tmp_path) as made:
+
+        def kept() -> list[str]:
+            with made.db.read() as conn:
+                return [row[0] for row in conn.exec_driver_sql("SELECT key FROM idempotency")]
+
+        until(lambda: kept() == ["young"], "the old key goes")
+
+
+def test_a_reader_whose_socket_is_closed_does_not_end_the_sweep() -> None:
+    class Closed(asyncio.Transport):
+        def get_write_buffer_size(self) -> int:
+            return 7
+
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            own = socket.socket()
+            own.close()
+            return own
+
+    readers = Readers(1.0)
+    with readers.waiting_for(1, Closed()):
+        readers.sweep(0.0)
+
+
+def test_usage_outlives_any_fault_of_the_store_and_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'inhouse.db'}")  # without a table: not busy, not full, just wrong
+    store = StoreThreads(db)
+    log = UsageLog(store)
+    monkeypatch.setattr(usage_module, "MOST_WAITING", 3)
+    for i in range(5):
+        log.add(UsageRow("default", "key", "seedling", f"req_{i}", 1, 1, 1.0))
+    asyncio.run(log.flush())
+    assert "2 oldest" in caplog.text
+    prepare(db)
+    asyncio.run(log.flush())
+    with db.read() as conn:
+        assert usage.total(conn, "default", 0.0).requests == 3
+    store.close()
+    db.dispose()

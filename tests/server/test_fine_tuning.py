@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ import pytest
 
 from inhouse.jobs import queue
 from inhouse.schema import Job, ModelCard, TuneSpec
+from inhouse.server import validation
+from inhouse.store import db as db_module
 from inhouse.store import ids
+from inhouse.store.artifacts import Artifacts
 from inhouse.store.records import jobs, models
 
 from .house import TUNED, House, house, until
@@ -67,6 +71,7 @@ def test_a_job_is_checked_and_then_queued_with_what_was_asked(served: House) -> 
     assert job["error"] is None and job["fine_tuned_model"] is None and job["result_files"] == []
     with served.db.read() as conn:
         spec = TuneSpec.model_validate(jobs.get(conn, "default", made["id"]).spec)
+    assert (spec.training_name, spec.validation_name) == ("facts.jsonl", "more.jsonl")
     assert (spec.epochs, spec.rank, spec.alpha, spec.learning_rate, spec.method) == (3, 8, 16, 0.001, "lora")
     events = served.client().get(f"/v1/fine_tuning/jobs/{made['id']}/events").json()
     assert "3 rows" in events["data"][0]["message"]
@@ -190,6 +195,39 @@ def test_a_folder_becomes_a_base_for_an_admin_only(tmp_path: Path) -> None:
         assert len(made.client(made.admin).get("/v1/x/bases").json()["data"]) == 4
 
 
+def test_a_base_may_have_two_names_and_a_name_only_one_base(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+
+        def put(**fields: str) -> Any:
+            return made.client(made.admin).put("/v1/x/bases", json=fields)
+
+        assert put(source="someone/base").json()["id"] == "someone/base"
+        alias = put(source="someone/base", name="ours").json()
+        assert (alias["id"], alias["x_source"]) == ("ours", "someone/base")
+        assert put(source="someone/base", name="ours").json() == alias
+        taken = put(source="someone/other", name="ours")
+        assert (taken.status_code, taken.json()["error"]["param"]) == (409, "name")
+        assert "someone/base" in taken.json()["error"]["message"]
+        assert put(source="ours").json() == alias
+
+
+@pytest.mark.parametrize("base", ["seedling", "someone/base", "FOLDER"])
+def test_exactly_the_servers_own_base_is_marked_as_its_default(tmp_path: Path, base: str) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"")
+    with house(tmp_path / "data", base=str(folder) if base == "FOLDER" else base) as made:
+        for source in ("someone/base", str(folder)):
+            made.client(made.admin).put("/v1/x/bases", json={"source": source})
+        wanted = "weights" if base == "FOLDER" else base
+        for path in ("/v1/models", "/v1/x/bases"):
+            found = made.client(made.admin).get(path).json()["data"]
+            assert [m["id"] for m in found if m["x_default"]] == [wanted]
+        assert made.client().get(f"/v1/models/{wanted}").json()["x_default"] is True
+        assert made.client().get(f"/v1/models/{TUNED}").json()["x_default"] is False
+
+
 def test_a_finished_job_names_its_model_and_results(served: House) -> None:
     with served.db.write() as conn:
         now = served.db.clock(conn)
@@ -267,3 +305,33 @@ def test_a_job_left_unchecked_is_checked_by_the_next_server(tmp_path: Path) -> N
                 return jobs.get(conn, None, id).state == "queued"
 
         until(state, "the next server checks the file")
+
+
+@pytest.mark.parametrize("retry_s", [0.05, 3600.0])
+def test_a_check_that_a_busy_store_broke_is_made_again_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, retry_s: float
+) -> None:
+    monkeypatch.setattr(validation, "RETRY_S", retry_s)
+    with house(tmp_path) as made:
+        id = create(made, training_file=upload(made)).json()["id"]
+        checked(made, id)
+        with made.db.write() as conn:
+            conn.exec_driver_sql("UPDATE jobs SET state = 'validating_files'")
+        monkeypatch.setattr(db_module, "BUSY_TIMEOUT_S", 0.05)
+        impatient = db_module.Database(made.settings.database)
+        validator = validation.Validator(impatient, Artifacts(made.settings.artifacts_dir), 10_000)
+
+        def state() -> str:
+            with made.db.read() as conn:
+                return jobs.get(conn, None, id).state
+
+        with made.db.write():
+            validator.resume()
+            until(lambda: "StoreBusy" in caplog.text, "the check meets a busy store")
+        if retry_s < 1:
+            until(lambda: state() == "queued", "it is made again")
+        else:  # the control: had it not been put off, it would be through
+            time.sleep(0.3)
+            assert state() == "validating_files"
+        validator.close()
+        impatient.dispose()

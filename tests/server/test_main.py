@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -13,12 +15,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 
+from inhouse.jobs.launch import LocalLauncher
+from inhouse.server import main as server_main
 from inhouse.server.main import main
+from inhouse.settings import Settings
 from inhouse.store.db import Database
 
 from .house import engine, until
@@ -234,3 +240,65 @@ def test_a_lingering_server_goes_when_its_owner_has_gone(tmp_path: Path) -> None
 def test_the_gateway_brings_no_workshop() -> None:
     code = "import sys, inhouse.server.main; print([m for m in ('torch', 'numpy', 'tokenizers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_nothing_below_the_data_folder_is_for_others(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "data"
+    with started(folder) as process:
+        at = told(folder, process)
+        headers = {"authorization": f"Bearer {at['key']}"}
+        reply = httpx2.post(
+            f"{at['url']}/v1/files",
+            headers=headers,
+            files={"file": ("a.jsonl", b"{}")},
+            data={"purpose": "fine-tune"},
+            trust_env=False,
+        )
+        assert reply.status_code == 200, reply.text
+        found = [folder, *folder.rglob("*")]
+        assert any(p.parent.parent.name == "artifacts" and p.is_file() for p in found)
+        assert {str(p): oct(p.stat().st_mode) for p in found if p.stat().st_mode & 0o077} == {}
+
+
+@pytest.mark.parametrize("fails", ["start", "check"])
+def test_a_worker_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: str
+) -> None:
+    launchers: list[LocalLauncher] = []
+
+    def launcher(settings: Settings) -> LocalLauncher:
+        waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        launchers.append(LocalLauncher(settings, waits))
+        return launchers[0]
+
+    monkeypatch.setattr(server_main, "LocalLauncher", launcher)
+    monkeypatch.setattr(server_main, "LOOK_EVERY_S", 0.02)
+    settings = Settings(data_dir=tmp_path)
+
+    def runs() -> int | None:
+        return launchers[0].pid if launchers else None
+
+    def story() -> None:
+        if fails == "check":
+            pid = until(runs, "the worker runs")
+            shutil.rmtree(settings.log_dir)
+            settings.log_dir.write_text("no folder: a start fails")
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: "tried again" in caplog.text, "a start fails")
+        settings.log_dir.unlink()
+        until(runs, "the worker runs again")
+
+    async def tell() -> None:
+        server = SimpleNamespace(force_exit=False)
+        keeping = asyncio.create_task(server_main._keep_worker(server, settings))  # type: ignore[arg-type]
+        try:
+            await asyncio.to_thread(story)
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+    if fails == "start":
+        settings.log_dir.write_text("no folder: a start fails")
+    asyncio.run(tell())
+    assert not launchers[0].is_running
+    assert server_main.WORKER_GRACE_S > 10.0, "a worker gives its own children 10 s"

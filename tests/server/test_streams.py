@@ -124,6 +124,14 @@ def test_exactly_as_many_are_admitted_as_there_are_places(tmp_path: Path) -> Non
         assert made.chat("hi").status_code == 200
 
 
+def test_places_are_counted_by_choices(tmp_path: Path) -> None:
+    with house(tmp_path, max_running=1, max_queued=4) as made, engine(made.db, tmp_path):
+        with ThreadPoolExecutor(3) as threads:
+            replies = list(threads.map(lambda _: made.chat("count 10 0.1", n=2), range(3)))
+        assert sorted(r.status_code for r in replies) == [200, 200, 503]
+        assert made.chat("hi", n=6).status_code == 200  # more than all places: alone it is let in
+
+
 def test_a_head_that_trickles_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "HEAD_S", 0.5)
     with house(tmp_path) as made, socket.create_connection(("127.0.0.1", made.server.config.port)) as raw:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from inhouse.client.dataset import Dataset, upload
 from inhouse.client.http import Address, Http
 from inhouse.client.job import Job
 from inhouse.client.model import Model
-from inhouse.errors import InvalidRequest
+from inhouse.errors import InvalidRequest, ModelNotFound
 from inhouse.rows import Source
 from inhouse.settings import Settings
 
@@ -45,11 +46,14 @@ class Client:
         api_key = api_key or settings_module.client_key()
         if url:
             self._http = Http(Address(url, api_key))
-        else:
-            here = self.settings
-            self._http = Http(
-                local.find_or_start(here).address, relocate=lambda: local.find_or_start(here).address
-            )
+            return
+        here = self.settings
+
+        def locate() -> Address:
+            found = local.find_or_start(here).address
+            return replace(found, key=api_key) if api_key else found
+
+        self._http = Http(locate(), relocate=locate)
 
     @property
     def url(self) -> str:
@@ -58,7 +62,7 @@ class Client:
 
     @property
     def api_key(self) -> str | None:
-        """The key in use. A local server's is made anew each time it starts."""
+        """The key in use. Where none was given, a local server's, which is made anew each time it starts."""
         return self._http.address.key
 
     def dataset(self, source: Source, *, name: str | None = None) -> Dataset:
@@ -84,7 +88,7 @@ class Client:
         """Start teaching a base the rows of `data`: a path, dicts, (question, reply) pairs, or a Dataset.
 
         `base` is a registered base's name, a Hugging Face id, or a folder of the server's machine (which
-        needs an admin key); None is the setting `base`. Rows are checked here, before anything is sent.
+        needs an admin key); None is the server's default. Rows are checked here, before anything is sent.
         """
         training = data if isinstance(data, Dataset) else upload(self._http, data)
         if validation is not None and not isinstance(validation, Dataset):
@@ -99,7 +103,7 @@ class Client:
             "x_learning_rate": learning_rate,
         }
         body: dict[str, Any] = {
-            "model": _base_name(base) if base is not None else self.settings.base,
+            "model": _base_name(base) if base is not None else self._default_base(),
             "training_file": training.id,
             "seed": seed,
             "method": {
@@ -123,7 +127,7 @@ class Client:
         return (Job(self._http, item) for item in self._pages("/v1/fine_tuning/jobs"))
 
     def model(self, name: str | None = None) -> Model:
-        """A model by its name; without one the base that would be tuned. Raises ModelNotFound."""
+        """A model by its name; without one the server's default base. Raises ModelNotFound."""
         name = name or self._default_base()
         return Model.from_wire(self._http, self._http.call("GET", f"/v1/models/{quote(name, safe='')}"))
 
@@ -148,10 +152,11 @@ class Client:
         self.close()
 
     def _default_base(self) -> str:
-        """The name of the setting `base`, which may also be a folder: that is registered by its last part."""
-        wanted = self.settings.base
-        names = {m.name for m in self.models() if m.kind == "base"}
-        return next((n for n in (wanted, Path(wanted).name) if n in names), wanted)
+        """The base that the server names as its default: this machine's settings are not the server's."""
+        for card in self._http.call("GET", "/v1/models")["data"]:
+            if card.get("x_default"):
+                return str(card["id"])
+        raise ModelNotFound("This server names no default base. Name one: client.models() lists them.")
 
     def _pages(self, path: str) -> Iterator[Mapping[str, Any]]:
         params: dict[str, Any] = {"limit": 100}

@@ -68,10 +68,11 @@ def is_ready(running: Running) -> bool:
 
 
 def make_folders(settings: Settings) -> None:
-    """The run and log folders, for this user's eyes only. Raises InvalidRequest when they cannot be made."""
-    for folder in (settings.run_dir, settings.log_dir):
+    """The data, run and log folders, for this user's eyes only. Raises InvalidRequest when that fails."""
+    for folder in (settings.data_dir, settings.run_dir, settings.log_dir):
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)  # apart: the mode is not for parents
         except OSError as e:
             raise InvalidRequest(
                 f"The data folder {settings.data_dir} cannot be written ({e.strerror}). "
@@ -131,7 +132,7 @@ def _start(settings: Settings) -> subprocess.Popen[bytes]:
             "Run: pip install 'inhouse[all]', or name a server: Client('http://host:8420', api_key=...)"
         )
     environment = {**os.environ, **settings.environment(), "INHOUSE_PORT": str(_free_port(settings))}
-    with (settings.log_dir / "server.log").open("ab") as log:
+    with open(settings.log_dir / "server.log", "ab", opener=_privately) as log:
         return subprocess.Popen(
             [sys.executable, "-m", "inhouse.server", "--linger-owner", str(os.getpid())],
             env=environment,
@@ -140,6 +141,10 @@ def _start(settings: Settings) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,  # Ctrl-C here must not reach a server that others may use
         )
+
+
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _until_ready(settings: Settings, child: subprocess.Popen[bytes], deadline: float) -> Running:
@@ -186,7 +191,7 @@ def _free_port(settings: Settings) -> int:
 @contextmanager
 def _lock(file: Path, deadline: float) -> Iterator[None]:
     """Hold an exclusive lock on a file; the system lets go of it even when the holder is killed."""
-    with file.open("a+b") as stream:
+    with open(file, "a+b", opener=_privately) as stream:
         while not _try_lock(stream.fileno()):
             if time.monotonic() > deadline:
                 raise ServerUnreachable(

@@ -98,8 +98,8 @@ async def revoke_key(request: Request, id: str) -> Response:
 async def list_bases(request: Request) -> Response:
     """Every registered base."""
     body.query(request, ())
-    cards = await gateway.of(request).store.read(lambda conn: models.all(conn, ""))
-    return Json(list_wire([models_wire.wire(card) | {"x_source": card.source} for card in cards]))
+    gw = gateway.of(request)
+    return Json(list_wire(await gw.store.read(lambda conn: _bases(conn, gw.settings.base))))
 
 
 @router.put("/bases", openapi_extra=body.documented(BaseRequest), response_model=None)
@@ -110,9 +110,15 @@ async def put_base(request: Request) -> Response:
 
     def add(conn: Connection) -> dict[str, Any]:
         card = bases.register(conn, asked.source, gw.db.clock(conn), asked.name)
-        return models_wire.wire(card) | {"x_source": card.source}
+        return next(one for one in _bases(conn, gw.settings.base) if one["id"] == card.name)
 
     return Json(await gw.store.write(add))
+
+
+def _bases(conn: Connection, default_base: str) -> list[dict[str, Any]]:
+    cards = models.all(conn, "")
+    default = bases.named_by(cards, default_base)
+    return [models_wire.wire(card, is_default=card is default) | {"x_source": card.source} for card in cards]
 
 
 def _wire(row: KeyRow) -> dict[str, Any]:

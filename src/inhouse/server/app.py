@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
-from inhouse.server import admin, body, health, metrics
+from inhouse.server import admin, body, health, idempotency, metrics
 from inhouse.server.auth import Auth, Keyring, host_rule
 from inhouse.server.edge import Edge, Readers, Work
 from inhouse.server.gateway import Gateway
@@ -42,9 +42,12 @@ def create_app(
     artifacts: Artifacts,
     *,
     local_key: str | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: Limits | None = None,
 ) -> FastAPI:
-    """The application over a migrated database. `local_key` is an admin key that lives only in memory."""
+    """The application over a migrated database. `local_key` is an admin key that lives only in memory.
+
+    Without `limits` they are those of the settings.
+    """
     store = StoreThreads(db)
     gateway = Gateway(
         settings=settings,
@@ -54,7 +57,7 @@ def create_app(
         keyring=Keyring(store, local_key),
         work=Work(),
         readers=Readers(settings.idle_reader_s),
-        meter=Meter(limits),
+        meter=Meter(limits or Limits.of(settings)),
         relay=Relay(settings, store),
         usage=UsageLog(store),
         metrics=Metrics(),
@@ -97,7 +100,8 @@ def routes(app: FastAPI) -> list[BaseRoute]:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     gateway: Gateway = app.state.gateway
-    tasks = [asyncio.create_task(gateway.readers.run()), asyncio.create_task(gateway.usage.run())]
+    running = (gateway.readers.run(), gateway.usage.run(), idempotency.keep_swept(gateway.store))
+    tasks = [asyncio.create_task(work) for work in running]
     await gateway.store.run(gateway.validator.resume)
     try:
         yield

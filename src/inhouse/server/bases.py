@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import Connection
 
-from inhouse.errors import BadCheckpoint, ModelNotFound
+from inhouse.errors import BadCheckpoint, Conflict, ModelNotFound
 from inhouse.schema import ModelCard
 from inhouse.store.records import models
 
@@ -28,25 +29,35 @@ def find(conn: Connection, project: str, name: str) -> ModelCard:
     try:
         return models.get(conn, project, name)
     except ModelNotFound:
-        folder = str(Path(name).expanduser().absolute()) if looks_like_folder(name) else name
-        for card in models.all(conn, ""):
-            if card.source in (name, folder):
-                return card
-        raise
+        card = named_by(models.all(conn, ""), name)
+        if card is None:
+            raise
+        return card
+
+
+def named_by(cards: Iterable[ModelCard], what: str) -> ModelCard | None:
+    """The base among these that `what` means: by its name, or else by the folder or id it came from."""
+    known = [card for card in cards if card.kind == "base"]
+    source = str(_folder(what)) if looks_like_folder(what) else what
+    named = (card for card in known if card.name == what)
+    return next(named, None) or next((card for card in known if card.source == source), None)
 
 
 def register(conn: Connection, what: str, now: float, name: str | None = None) -> ModelCard:
     """The card of a base named by registered name, folder or hub id; made now if it is new.
 
-    Raises ModelNotFound when it is none of these, BadCheckpoint for a folder that cannot be a base.
+    With `name` the base goes by that name as well as by those it has. Raises ModelNotFound when `what` is
+    none of these, BadCheckpoint for a folder that cannot be a base, Conflict when `name` is another base's.
     """
     known = {card.name: card for card in models.all(conn, "") if card.kind == "base"}
-    if what in known:
+    if what in known and name in (None, what):
         return known[what]
-    if what == EMBEDDED:
+    if what in known:
+        source = known[what].source or what
+    elif what == EMBEDDED:
         source = "embedded"
     elif looks_like_folder(what):
-        folder = Path(what).expanduser().resolve()
+        folder = _folder(what)
         check_folder(folder)
         source = str(folder)
     elif HUB_ID.fullmatch(what):
@@ -60,6 +71,12 @@ def register(conn: Connection, what: str, now: float, name: str | None = None) -
     for card in known.values():
         if card.source == source and name in (None, card.name):
             return card
+    if name in known:
+        raise Conflict(
+            f"{name!r} is the base from {known[name].source}. Choose another name for {source}.",
+            code="name_taken",
+            param="name",
+        )
     card = ModelCard(
         name=name or _free_name(what, source, known),
         project=None,
@@ -74,6 +91,10 @@ def register(conn: Connection, what: str, now: float, name: str | None = None) -
 
 def looks_like_folder(what: str) -> bool:
     return what.startswith(("/", ".", "~"))
+
+
+def _folder(what: str) -> Path:
+    return Path(what).expanduser().resolve()
 
 
 def check_folder(folder: Path) -> None:

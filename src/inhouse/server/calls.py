@@ -69,7 +69,7 @@ class Call:
         finally:
             request.state.reply_headers = self.gw.meter.headers(project, now)
         try:
-            self._held.enter_context(self.gw.relay.slots(self.base, len(requests)))
+            self._held.enter_context(self.gw.relay.slots(self.base, sum(r.n for r in requests)))
         except InhouseError:
             self._reserved.settle(0, now)
             raise

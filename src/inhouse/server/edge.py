@@ -109,7 +109,7 @@ def _unread_bytes(transport: asyncio.Transport) -> int:
     here = transport.get_write_buffer_size()
     if KERNEL_TELLS:
         own = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: the socket has just been closed
             queued = fcntl.ioctl(own.fileno(), termios.TIOCOUTQ, bytes(4))
             return here + int.from_bytes(queued, sys.byteorder)
     return here

@@ -25,7 +25,7 @@ async def ready(request: Request) -> Response:
     """Whether new work is taken: the database answers and nobody has asked the server to stop."""
     gw = gateway.of(request)
     try:
-        held = await gw.store.read(replicas.all)
+        held = await gw.store.read(replicas.alive)
     except InhouseError as error:
         return Json({"status": error.code, "replicas": None}, status_code=503)
     count = {"ready": sum(r.ready for r in held), "starting": sum(not r.ready for r in held)}

@@ -5,21 +5,28 @@ It knows the header and the record, not what is created.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inhouse.errors import InvalidRequest
+from inhouse.errors import InhouseError, InvalidRequest
 from inhouse.server import gateway
 from inhouse.server.auth import caller
 from inhouse.server.replies import Json
+from inhouse.server.threads import StoreThreads
 from inhouse.store.records import idempotency
 
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY_S = 3600.0
 MAX_KEY_CHARACTERS = 255
 HEADER = "idempotency-key"
 
@@ -48,3 +55,13 @@ async def create_once(
         return Response(body, media_type="application/json")
 
     return await store.write(once)
+
+
+async def keep_swept(store: StoreThreads) -> None:
+    """Forgets keys that are over their time: now, and every hour. A store that fails is asked again then."""
+    while True:
+        try:
+            await store.write(lambda conn: idempotency.sweep(conn, store.db.clock(conn)))
+        except (InhouseError, SQLAlchemyError) as error:
+            log.warning("old idempotency keys could not be swept: %s", type(error).__name__)
+        await asyncio.sleep(SWEEP_EVERY_S)

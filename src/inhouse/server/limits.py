@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inhouse.errors import RateLimited
+from inhouse.settings import Settings
 
 UNLIMITED = 2**31 - 1
 WINDOW_S = 60.0
@@ -20,6 +21,14 @@ class Limits:
 
     requests: int = UNLIMITED
     tokens: int = UNLIMITED
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """As the operator chose; 0 is none."""
+        return cls(
+            requests=max(0, settings.requests_per_minute) or UNLIMITED,
+            tokens=max(0, settings.tokens_per_minute) or UNLIMITED,
+        )
 
 
 class Bucket:

@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 
 UNFINISHED = ("validating_files", "queued", "running")
 LOOK_EVERY_S = 1.0
-WORKER_GRACE_S = 5.0
+WORKER_GRACE_S = 15.0
+"""Longer than the 10 s in which a worker stops its own children: it must not be killed before them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +72,7 @@ def run(
     for that process; it then prints no key, and goes when the process has gone and nothing is left to do.
     """
     with contextlib.ExitStack() as undo:
+        undo.callback(os.umask, os.umask(0o077))  # what this process makes is for its own user's eyes only
         place = Place(settings)
         place.take()
         undo.callback(place.leave)
@@ -156,13 +158,17 @@ def _to_stdout(text: str) -> None:
 async def _keep_worker(server: Listener, settings: Settings) -> None:
     """Keeps a worker running on this machine; stops it in the end."""
     launcher = LocalLauncher(settings)
+    has_begun = False
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, thread_name_prefix="launcher") as thread:
         try:
-            await loop.run_in_executor(thread, launcher.start)
             while True:
+                try:
+                    await loop.run_in_executor(thread, launcher.check if has_begun else launcher.start)
+                    has_begun = True
+                except OSError as error:  # no memory, no process, no room for the log: it may pass
+                    log.error("the worker could not be started, tried again: %s", error.strerror)
                 await asyncio.sleep(LOOK_EVERY_S)
-                await loop.run_in_executor(thread, launcher.check)
         finally:
             thread.submit(launcher.stop, 0.0 if server.force_exit else WORKER_GRACE_S)
 

@@ -36,6 +36,7 @@ class Place:
     def take(self) -> None:
         """Locks the data folder for this process. Raises Conflict that names the server which has it."""
         try:
+            private_folder(self.data_dir)
             self.run_dir.mkdir(parents=True, exist_ok=True)
             self.run_dir.chmod(0o700)
             lock = os.open(self.run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -79,6 +80,12 @@ class Place:
             return f"{told['url']} (pid {told['pid']})"
         except (OSError, ValueError, KeyError, TypeError):
             return "an address it has not announced yet"
+
+
+def private_folder(folder: Path) -> None:
+    """Makes a folder that only this user can enter. One that is there keeps the mode its owner gave it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -34,19 +34,22 @@ class Relay:
         self.settings = settings
         self.store = store
         self.running: Counter[str] = Counter()
-        """Requests under way, by base."""
+        """Choices under way, by base."""
         self._known: dict[str, tuple[float, list[Replica]]] = {}
         self._open: set[Channel] = set()
         self._ended_by: InhouseError | None = None
 
     @contextlib.contextmanager
     def slots(self, base: str, count: int) -> Iterator[None]:
-        """Holds `count` places at the base's engines. Raises EngineOverloaded when they are full."""
+        """Holds `count` places, one a choice, at the base's engines. Raises EngineOverloaded when they are full.
+
+        What is larger than all places is taken when nothing else runs: waiting would never let it in.
+        """
         engines = max(1, len(self._known.get(base, (0.0, []))[1]))
         room = (self.settings.max_running + self.settings.max_queued) * engines
-        if self.running[base] + count > room:
+        if self.running[base] and self.running[base] + count > room:
             raise EngineOverloaded(
-                f"{room} requests for {base} are running or waiting. Try again.", retry_after_s=1
+                f"{self.running[base]} of {room} places for {base} are taken. Try again.", retry_after_s=1
             )
         self.running[base] += count
         try:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from inhouse.errors import StorageFull, StoreBusy
+from sqlalchemy.exc import SQLAlchemyError
+
+from inhouse.errors import InhouseError
 from inhouse.server.threads import StoreThreads
 from inhouse.store.records import usage
 from inhouse.store.records.usage import UsageRow
@@ -16,10 +18,12 @@ from inhouse.store.records.usage import UsageRow
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 0.5
+MOST_WAITING = 100_000
+"""Rows kept while the store takes none; beyond, the oldest are lost, and the log says how many."""
 
 
 class UsageLog:
-    """Rows wait here until they are in the store; a busy database or a full disk makes them wait longer."""
+    """Rows wait here until they are in the store; whatever ails the store makes them wait longer."""
 
     def __init__(self, store: StoreThreads) -> None:
         self.store = store
@@ -34,9 +38,13 @@ class UsageLog:
             return
         try:
             await self.store.write(lambda conn: usage.add_many(conn, rows))
-        except (StoreBusy, StorageFull) as error:
-            self._waiting = rows + self._waiting
-            log.warning("usage of %d requests waits to be written: %s", len(self._waiting), error.message)
+        except (InhouseError, SQLAlchemyError) as error:
+            waiting = rows + self._waiting
+            self._waiting = waiting[-MOST_WAITING:]
+            reason = error.message if isinstance(error, InhouseError) else type(error).__name__
+            log.warning("usage of %d requests waits to be written: %s", len(self._waiting), reason)
+            if lost := len(waiting) - len(self._waiting):
+                log.error("usage of the %d oldest requests that waited is lost", lost)
 
     async def run(self) -> None:
         while True:

@@ -7,13 +7,14 @@ unchecked jobs again when it starts.
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from sqlalchemy import Connection
 
 from inhouse import rows
-from inhouse.errors import BadRows, InhouseError, RowProblem
+from inhouse.errors import BadRows, InhouseError, RowProblem, StorageFull
 from inhouse.schema import Job, JobFault, TuneSpec
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
@@ -22,6 +23,8 @@ from inhouse.store.records import jobs
 log = logging.getLogger(__name__)
 
 MAX_PROBLEMS = 100
+RETRY_S = 2.0
+"""How long a check waits after the store was busy or full."""
 
 
 class _Interrupted(Exception):
@@ -36,6 +39,9 @@ class Validator:
         self.db = db
         self.artifacts = artifacts
         self._is_closing = False
+        self._later: set[threading.Timer] = set()
+        self._lock = threading.RLock()
+        """Over what closing and coming back later both touch."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="validation")
 
     def submit(self, job_id: str) -> None:
@@ -50,8 +56,26 @@ class Validator:
 
     def close(self) -> None:
         """Stops the check that runs; it and the others wait for the next start."""
-        self._is_closing = True
+        with self._lock:
+            self._is_closing = True
+            for timer in self._later:
+                timer.cancel()
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _submit_later(self, job_id: str) -> None:
+        def again() -> None:
+            with self._lock:
+                self._later.discard(timer)
+                if self._is_closing:
+                    return
+                self.submit(job_id)
+
+        timer = threading.Timer(RETRY_S, again)
+        timer.daemon = True
+        with self._lock:
+            if not self._is_closing:
+                self._later.add(timer)
+                timer.start()
 
     def _validate(self, job_id: str) -> None:
         with self.db.read() as conn:
@@ -111,14 +135,15 @@ class Validator:
         return jobs.get(conn, None, job_id).state == "validating_files"
 
     def _settle(self, job_id: str, check: Future[None]) -> None:
-        """A check that broke fails its job; where the store is what broke, the next start tries again."""
+        """A check that broke fails its job; where the store is what broke, it is tried again a moment later."""
         if check.cancelled() or (broken := check.exception()) is None:
             return
         if isinstance(broken, _Interrupted):
             return
         log.error("the files of %s could not be checked: %s", job_id, type(broken).__name__)
         if isinstance(broken, InhouseError):
-            if broken.retryable:
+            if _passes(broken):
+                self._submit_later(job_id)
                 return
             fault = JobFault(code=broken.code, message=broken.message, param=broken.param)
         else:
@@ -128,14 +153,19 @@ class Validator:
                 job = jobs.get(conn, None, job_id)
             self._fail(job, fault, [])
         except InhouseError as error:
+            if _passes(error):
+                self._submit_later(job_id)
             log.error("%s could not be failed: %s", job_id, error.message)
+
+
+def _passes(error: InhouseError) -> bool:
+    """Whether the store may take later what it did not take now."""
+    return error.retryable or isinstance(error, StorageFull)
 
 
 def _files_of(spec: TuneSpec) -> list[tuple[str, str, str]]:
     """Digest, name and parameter of each file that a job reads."""
     found = [(spec.training, spec.training_name, "training_file")]
     if spec.validation is not None:
-        found.append(
-            (spec.validation, str(spec.request.get("validation_name", "validation file")), "validation_file")
-        )
+        found.append((spec.validation, spec.validation_name, "validation_file"))
     return found

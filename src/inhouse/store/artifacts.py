@@ -57,7 +57,7 @@ class Artifacts:
                 digest.update(chunk)
                 file.write(chunk)
             _sync(file)
-            path.chmod(0o444)
+            path.chmod(0o400)
             name = digest.hexdigest()
             home = self._home(name)
             if not home.parent.is_dir():

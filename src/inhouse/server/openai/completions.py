@@ -5,8 +5,9 @@ It knows OpenAI's wire; several prompts become several engine requests that run 
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import orjson
@@ -14,7 +15,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from inhouse.errors import InvalidRequest
+from inhouse.errors import ContextLengthExceeded, InhouseError, InvalidRequest
 from inhouse.schema import EngineRequest, TokenLogprob
 from inhouse.server import bases, body, gateway
 from inhouse.server.auth import caller
@@ -27,7 +28,8 @@ from inhouse.store import ids
 
 router = APIRouter()
 
-MAX_PROMPTS = 256
+MAX_CHOICES = 128
+"""Prompts times `n`: what one request may ask of an engine."""
 TokenId = Annotated[int, Field(ge=0)]
 TokenIds = Annotated[list[TokenId], Field(min_length=1)]
 
@@ -38,7 +40,7 @@ class CompletionRequest(Inference):
     only_these: ClassVar[dict[str, str]] = Inference.only_these
 
     prompt: (
-        str | TokenIds | Annotated[list[str] | list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
+        str | TokenIds | Annotated[list[str] | list[TokenIds], Field(min_length=1, max_length=MAX_CHOICES)]
     )
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     echo: bool | None = None
@@ -62,6 +64,12 @@ class CompletionRequest(Inference):
         if asked == 0 and not self.echo:
             raise InvalidRequest(
                 "max_tokens 0 without echo answers nothing. Ask for a token or set echo.", param="max_tokens"
+            )
+        if (wanted := len(self.prompts) * self.choices) > MAX_CHOICES:
+            raise InvalidRequest(
+                f"{len(self.prompts)} prompts times n = {self.choices} are {wanted} choices; one request may "
+                f"ask for {MAX_CHOICES}. Send several requests.",
+                param="n",
             )
         sampling = self.sampling(max_new_tokens=asked, logprobs=self.logprobs)
         return [
@@ -92,12 +100,13 @@ async def create(request: Request) -> Response:
     created = int(time.time())
     if asked.stream:
         try:
-            await until_gone(request.receive, call.start())
+            with _says_prompt():
+                await until_gone(request.receive, call.start())
         except BaseException:
             call.close()
             raise
         return EventStream(call, _chunks(call, asked, id, created))
-    with call:
+    with call, _says_prompt():
         choices = await until_gone(request.receive, gather(call, asked.choices))
     return Json(
         frame(call, id, "text_completion", created)
@@ -116,6 +125,17 @@ async def create(request: Request) -> Response:
             "usage": usage_wire(call.usage),
         }
     )
+
+
+@contextlib.contextmanager
+def _says_prompt() -> Iterator[None]:
+    """Too long a prompt is here the field `prompt`; the engine, which knows no wire, calls it messages."""
+    try:
+        yield
+    except InhouseError as error:
+        if error.code == ContextLengthExceeded.code:
+            error.param = "prompt"
+        raise
 
 
 async def _chunks(call: Call, asked: CompletionRequest, id: str, created: int) -> AsyncIterator[bytes]:

@@ -107,12 +107,13 @@ class JobRequest(body.RequestBody):
             raise InvalidRequest("suffix may hold letters, digits, '_', '.' and '-'.", param="suffix")
         request: dict[str, Any] = {"training_file": training.id, "suffix": suffix, "metadata": self.metadata}
         if validation is not None:
-            request |= {"validation_file": validation.id, "validation_name": validation.filename}
+            request["validation_file"] = validation.id
         return TuneSpec(
             base=base,
             training=training.digest,
             training_name=training.filename,
             validation=validation.digest if validation else None,
+            **({"validation_name": validation.filename} if validation else {}),
             seed=self.seed or 0,
             suffix=suffix,
             request=request,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from inhouse.errors import PermissionDenied
@@ -25,16 +26,22 @@ router = APIRouter()
 async def list_all(request: Request) -> Response:
     """Every model that the caller may ask."""
     body.query(request, ())
-    project = caller(request).project
-    cards = await gateway.of(request).store.read(lambda conn: models.all(conn, project))
-    return Json(list_wire([wire(card) for card in cards]))
+    gw, project = gateway.of(request), caller(request).project
+    cards = await gw.store.read(lambda conn: models.all(conn, project))
+    default = bases.named_by(cards, gw.settings.base)
+    return Json(list_wire([wire(card, is_default=card is default) for card in cards]))
 
 
 @router.get("/v1/models/{name:path}", response_model=None)
 async def retrieve(request: Request, name: str) -> Response:
     """One model."""
-    project = caller(request).project
-    return Json(wire(await gateway.of(request).store.read(lambda conn: bases.find(conn, project, name))))
+    gw, project = gateway.of(request), caller(request).project
+
+    def ask(conn: Connection) -> dict[str, Any]:
+        card = bases.find(conn, project, name)
+        return wire(card, is_default=card == bases.named_by(models.all(conn, ""), gw.settings.base))
+
+    return Json(await gw.store.read(ask))
 
 
 @router.delete("/v1/models/{name:path}", response_model=None)
@@ -51,7 +58,7 @@ async def delete(request: Request, name: str) -> Response:
     return Json({"id": name, "object": "model", "deleted": True})
 
 
-def wire(card: ModelCard) -> dict[str, Any]:
+def wire(card: ModelCard, *, is_default: bool) -> dict[str, Any]:
     """A model as OpenAI's clients read it, and under x_ what it is here."""
     return {
         "id": card.name,
@@ -60,6 +67,7 @@ def wire(card: ModelCard) -> dict[str, Any]:
         "owned_by": card.project or "inhouse",
         "x_kind": card.kind,
         "x_base": card.base,
+        "x_default": is_default,
         "x_digest": card.digest,
         "x_facts": card.facts,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -26,19 +27,13 @@ def put(conn: sa.Connection, replica: Replica, now: float) -> None:
 
 def ready_for(conn: sa.Connection, base: str) -> builtins.list[Replica]:
     """Engines that hold this base and can answer now: the job runs, by the same fence, with a live lease."""
-    query = (
-        sa.select(*_columns)
-        .join(jobs, jobs.c.id == replicas.c.job)
-        .where(
-            replicas.c.base == base,
-            replicas.c.ready,
-            jobs.c.state == "running",
-            jobs.c.fence == replicas.c.fence,
-            jobs.c.lease_until > database_now(conn),
-        )
-        .order_by(replicas.c.job)
-    )
+    query = _alive(conn).where(replicas.c.base == base, replicas.c.ready)
     return [Replica(**row._mapping) for row in conn.execute(query)]
+
+
+def alive(conn: sa.Connection) -> builtins.list[Replica]:
+    """Engines of any base whose job runs, by the same fence, with a live lease; starting ones too."""
+    return [Replica(**row._mapping) for row in conn.execute(_alive(conn))]
 
 
 def drop(conn: sa.Connection, job: str) -> None:
@@ -49,3 +44,16 @@ def drop(conn: sa.Connection, job: str) -> None:
 def all(conn: sa.Connection) -> builtins.list[Replica]:
     """Every engine that was announced and not dropped, dead ones too."""
     return [Replica(**row._mapping) for row in conn.execute(sa.select(*_columns).order_by(replicas.c.job))]
+
+
+def _alive(conn: sa.Connection) -> sa.Select[Any]:
+    return (
+        sa.select(*_columns)
+        .join(jobs, jobs.c.id == replicas.c.job)
+        .where(
+            jobs.c.state == "running",
+            jobs.c.fence == replicas.c.fence,
+            jobs.c.lease_until > database_now(conn),
+        )
+        .order_by(replicas.c.job)
+    )
