@@ -84,9 +84,10 @@ def list(conn: sa.Connection, project: str) -> builtins.list[KeyRow]:
     return [_key(row) for row in conn.execute(query)]
 
 
-def any(conn: sa.Connection) -> bool:
-    """Whether a key was ever made: False only before the first start."""
-    return conn.execute(sa.select(keys.c.id).limit(1)).first() is not None
+def any(conn: sa.Connection, *, role: str | None = None) -> bool:
+    """Whether a key, or one of this role, was ever made: revoked ones count."""
+    query = sa.select(keys.c.id) if role is None else sa.select(keys.c.id).where(keys.c.role == role)
+    return conn.execute(query.limit(1)).first() is not None
 
 
 def _key(row: sa.Row[Any]) -> KeyRow:
