@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -166,13 +168,10 @@ def test_a_full_disk_pauses_a_job_and_room_resumes_it(
 
 
 def fill(file: Path) -> None:
-    with file.open("ab") as f:
-        try:
-            while True:
-                f.write(b"\0" * 65536)
-                f.flush()
-        except OSError:
-            pass
+    """Writes until nothing more fits; unbuffered, for a buffer would fail once more when it is closed."""
+    with file.open("ab", buffering=0) as f, contextlib.suppress(OSError):
+        while True:
+            f.write(b"\0" * 65536)
 
 
 def test_a_base_folder_with_a_pickle_or_a_missing_shard_is_refused_at_the_door(tmp_path: Path) -> None:
@@ -252,14 +251,28 @@ def test_bad_requests_get_an_answer_that_names_the_fault(whole: House) -> None:
     assert whole.chat("tiny", "hello", max_tokens=1).status_code == 200
 
 
+def freeze_outside_a_write(house: House, pids: list[int]) -> bool:
+    """Stops processes, but not inside SQLite's write lock: there they hold up every writer until they wake."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    with contextlib.closing(sqlite3.connect(house.data_dir / "inhouse.db", timeout=1)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+            return False
+        database.rollback()
+    return True
+
+
 def test_a_process_frozen_past_its_lease_and_woken_changes_nothing(own: House) -> None:
     own.start()
     undisturbed = own.ended(own.submit("tiny", ROWS, **HYPERPARAMETERS))
     job = own.submit("tiny", ROWS, **HYPERPARAMETERS)
     until(lambda: step_of(own, job) >= 30, "the job is under way")
     frozen = [*children(own, "-m inhouse.worker"), *children(own, f"worker.child {job}")]
-    for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
+    until(lambda: freeze_outside_a_write(own, frozen), "a moment between two writes")
     second = subprocess.Popen(
         [sys.executable, "-m", "inhouse.worker"], stdin=subprocess.PIPE, env=own.environment()
     )
