@@ -187,6 +187,8 @@ class TuneSpec(Wire):
     suffix: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_.\-]*$")] = ""
     checkpoint_every: Annotated[int, Field(ge=1)] | Auto = "auto"
     """Steps between checkpoints."""
+    evaluate_every: Annotated[int, Field(ge=1)] | Auto = "auto"
+    """Steps between looks at the validation rows."""
     request: dict[str, Any] = Field(default_factory=dict)
     """What the caller asked, in the API's words (file ids, metadata): shown back, never acted on."""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inhouse import ops
-from inhouse.ops.attention import causal_mask
+from inhouse.ops.attention import PRODUCTS_BELOW, WIDE_BELOW, causal_mask
 from inhouse.ops.cross_entropy import CHUNK_ROWS
 
 
@@ -54,7 +54,7 @@ def test_rotate_is_a_turn_of_complex_numbers() -> None:
 
 @pytest.mark.parametrize("window", [None, 3])
 def test_segments_attend_as_under_one_masked_softmax(window: int | None) -> None:
-    lengths = [5, 1, 9]
+    lengths = [5, 1, 9, 4, 8, 9]  # some of one length, some nearly, one alone
     mask = torch.block_diag(*(causal_mask(n, n, window, torch.device("cpu")) for n in lengths)).bool()
 
     def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -65,14 +65,27 @@ def test_segments_attend_as_under_one_masked_softmax(window: int | None) -> None
     assert_same(
         lambda q, k, v: ops.attend_segments(q, k, v, lengths, scale=0.3, window=window),
         plain,
-        tensors((15, 4, 8), (15, 2, 8), (15, 2, 8)),
+        tensors((36, 4, 8), (36, 2, 8), (36, 2, 8)),
     )
 
 
-def test_short_segments_in_bfloat16_attend_in_float32() -> None:
-    q, k, v = (t.detach().bfloat16() for t in tensors((9, 2, 8), (9, 2, 8), (9, 2, 8)))
-    wide = ops.attend_segments(q.float(), k.float(), v.float(), [9], scale=0.3)
-    assert torch.equal(ops.attend_segments(q, k, v, [9], scale=0.3), wide.bfloat16())
+@pytest.mark.parametrize("window", [None, 50])
+def test_segments_in_bfloat16_attend_as_in_float32_whatever_their_length(window: int | None) -> None:
+    lengths = [3, 3, 90, 100, PRODUCTS_BELOW, 1, WIDE_BELOW + 1, 95]
+    sizes = [(sum(lengths), heads, 16) for heads in (4, 2, 2)]
+    in_bfloat16 = [t.detach().bfloat16().requires_grad_() for t in tensors(*sizes)]
+    in_float32 = [t.detach().float().requires_grad_() for t in in_bfloat16]
+    outputs = []
+    for given in (in_bfloat16, in_float32):
+        out = ops.attend_segments(*given, lengths, scale=0.25, window=window)
+        out.float().square().sum().backward()
+        outputs.append(out.float())
+    pairs = [
+        tuple(outputs),
+        *((a.grad.float(), b.grad) for a, b in zip(in_bfloat16, in_float32, strict=True)),
+    ]
+    for coarse, fine in pairs:
+        assert (coarse - fine).norm() < 0.01 * fine.norm()
 
 
 def test_chunked_cross_entropy_with_gradients_of_hidden_and_head() -> None:
@@ -88,6 +101,16 @@ def test_chunked_cross_entropy_with_gradients_of_hidden_and_head() -> None:
         plain,
         tensors((rows, 6), (11, 6)),
     )
+
+
+def test_cross_entropy_tells_the_likeliest_tokens_and_makes_no_gradient_when_none_is_wanted() -> None:
+    hidden, head = tensors((CHUNK_ROWS + 70, 6), (11, 6))
+    targets = torch.randint(0, 11, (len(hidden),), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        value, losses, is_best = ops.chunked_cross_entropy(hidden, head, targets, torch.ones(len(hidden)))
+    assert torch.equal(is_best, (hidden @ head.T).argmax(-1) == targets)
+    torch.testing.assert_close(losses, F.cross_entropy(hidden @ head.T, targets, reduction="none"))
+    assert not value.requires_grad
 
 
 def test_lora_on_two_parts_of_a_fused_layer() -> None:

@@ -64,7 +64,10 @@ def test_a_job_is_checked_and_then_queued_with_what_was_asked(served: House) -> 
     assert made["status"] == "validating_files"
     job = checked(served, made["id"])
     assert job["status"] == "queued"
-    assert job["method"]["supervised"]["hyperparameters"] == hyperparameters | {"x_checkpoint_every": "auto"}
+    assert job["method"]["supervised"]["hyperparameters"] == hyperparameters | {
+        "x_checkpoint_every": "auto",
+        "x_evaluate_every": "auto",
+    }
     assert job["hyperparameters"] == {"n_epochs": 3, "batch_size": "auto", "learning_rate_multiplier": 2}
     assert (job["training_file"], job["validation_file"], job["seed"]) == (file, other, 7)
     assert (job["metadata"], job["user_provided_suffix"]) == ({"who": "me"}, "facts")

@@ -62,7 +62,7 @@ def test_gradients_equal_pefts_for_every_tensor(family: str, tmp_path: Path) -> 
     lora = trained_adapter(decoder)
     lora.adapter().write(tmp_path / "adapter", decoder.config, base="base")
     batch = pack([Example(tuple(TOKENS), tuple(TRAINED))])
-    ours, _ = supervised(decoder, lora, batch, 1 / sum(TRAINED))
+    ours, _, _ = supervised(decoder, lora, batch, 1 / sum(TRAINED))
     ours.backward()
 
     model = in_peft(base, tmp_path / "adapter")
@@ -129,7 +129,7 @@ def test_an_adapter_begins_as_the_base_itself(tmp_path: Path) -> None:
 def test_loss_of_a_packed_stream_equals_the_mean_over_its_examples(tmp_path: Path) -> None:
     decoder = load_base(base_folder(tmp_path / "base"))
     examples = [Example(tuple(TOKENS[:n]), tuple([False] * (n - 4) + [True] * 4)) for n in (9, 30, 17)]
-    together, per_token = supervised(decoder, None, pack(examples), 1 / 12)
+    together, per_token, _ = supervised(decoder, None, pack(examples), 1 / 12)
     alone = [supervised(decoder, None, pack([e]), 1 / 4)[0] for e in examples]
     assert torch.isclose(together, torch.stack(alone).mean(), atol=1e-5)
     assert len(per_token) == 12

@@ -156,8 +156,8 @@ def poisoned(at: set[int]) -> object:
     calls = iter(range(10**6))
 
     def loss(decoder: Decoder, adapters: Adapters | None, batch: Packed, weight: float) -> object:
-        value, each = supervised(decoder, adapters, batch, weight)
-        return (value * float("nan") if next(calls) in at else value), each
+        value, *rest = supervised(decoder, adapters, batch, weight)
+        return (value * float("nan") if next(calls) in at else value), *rest
 
     return loss
 

@@ -146,14 +146,14 @@ class Rotation:
     """Cosines and sines of rotary positions, from a table that grows as contexts need."""
 
     def __init__(self, frequencies: Sequence[float], device: torch.device) -> None:
-        self._frequencies = torch.tensor(frequencies, dtype=torch.float64)
+        self.frequencies = torch.tensor(frequencies, dtype=torch.float64)
         self._device = device
         self._cos = self._sin = torch.empty(0, len(frequencies), device=device)
 
     def __call__(self, positions: Tensor, longest: int) -> tuple[Tensor, Tensor]:
         """positions [T] int64, all below `longest` → cos and sin, each [T, 1, K/2] float32."""
         if longest > len(self._cos):
-            angles = torch.outer(torch.arange(longest, dtype=torch.float64), self._frequencies).float()
+            angles = torch.outer(torch.arange(longest, dtype=torch.float64), self.frequencies).float()
             self._cos = angles.cos().to(self._device)
             self._sin = angles.sin().to(self._device)
         return self._cos[positions, None], self._sin[positions, None]

@@ -13,15 +13,17 @@ CHUNK_ROWS = 512
 
 def chunked_cross_entropy(
     hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Weighted sum of token losses, and each token's loss (without gradient).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted sum of token losses; each token's loss, and whether it is the likeliest (both without gradient).
 
     hidden   [N, D]  rows that carry loss, after the final norm
     head     [V, D]  output embedding
     targets  [N]     int64
     weights  [N]     float32; 1/N each makes the mean
-    Returns  ([], [N]) float32. The gradient is made chunk by chunk in the forward pass.
+    Returns  ([] float32, [N] float32, [N] bool). The gradient is made chunk by chunk in the forward pass.
     """
+    if not torch.is_grad_enabled():  # inside the function below this can no longer be told
+        hidden, head = hidden.detach(), head.detach()
     return _ChunkedCrossEntropy.apply(hidden, head, targets, weights)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -29,8 +31,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         losses = torch.empty(len(hidden), device=hidden.device)
+        is_best = torch.empty(len(hidden), device=hidden.device, dtype=torch.bool)
         grad_hidden = torch.empty_like(hidden)
         head_needs_grad = ctx.needs_input_grad[1]
         grad_head = torch.zeros(head.shape, device=head.device) if head_needs_grad else None
@@ -40,6 +43,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             log_sum = torch.logsumexp(logits, -1, keepdim=True)
             picked = logits.gather(1, targets[rows, None])
             losses[rows] = (log_sum - picked).squeeze(1)
+            is_best[rows] = (picked >= logits.amax(-1, keepdim=True)).squeeze(1)
+            if not any(ctx.needs_input_grad):
+                continue
             grad = logits.sub_(log_sum).exp_()  # softmax
             grad.scatter_add_(1, targets[rows, None], grad.new_full((len(grad), 1), -1.0))
             grad = grad.mul_(weights[rows, None]).to(hidden.dtype)
@@ -48,8 +54,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 grad_head += grad.T @ hidden[rows]
         ctx.save_for_backward(grad_hidden, grad_head)
         ctx.head_type = head.dtype
-        ctx.mark_non_differentiable(losses)
-        return (losses * weights).sum(), losses
+        ctx.mark_non_differentiable(losses, is_best)
+        return (losses * weights).sum(), losses, is_best
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:

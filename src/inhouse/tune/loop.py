@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from inhouse.data.examples import Example
@@ -21,10 +20,12 @@ from inhouse.data.pack import pack, split
 from inhouse.errors import Diverged
 from inhouse.model.adapters import TrainedLora
 from inhouse.model.decoder import Decoder
+from inhouse.model.work import training_operations
 from inhouse.tune.checkpoint import Checkpoint, Checkpoints
 from inhouse.tune.loss import Loss, supervised
-from inhouse.tune.optim import AdamW, learning_rate
+from inhouse.tune.optim import Optimizer, learning_rate
 from inhouse.tune.recipe import Recipe
+from inhouse.tune.validation import Score, Validation, evaluate
 
 MAX_SKIPS_IN_A_ROW = 3
 MAX_ROLLBACKS = 2
@@ -34,21 +35,34 @@ ROLLBACK_RATE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step did. `loss` is the mean over its trained tokens, in nats."""
+    """What one step did. `loss` and `accuracy` are means over its trained tokens, the loss in nats."""
 
     step: int
     """Counted from 1."""
     steps: int
     loss: float
+    accuracy: float
+    """The share of trained tokens that were the likeliest at their place, before the step."""
     learning_rate: float
     grad_norm: float
     tokens: int
     """Tokens read in this step, prompts included."""
+    operations: float
+    """Floating-point operations of the model for them, as `model.work` counts."""
     seconds: float
+    """Of training: neither evaluation nor the checkpoint is in it."""
     is_skipped: bool = False
     """Loss or gradient was not finite, so nothing was changed."""
     is_saved: bool = False
     """A checkpoint of the state after this step is on disk."""
+    valid: Score | None = None
+    """After this step, over the sample of the validation rows."""
+    full_valid: Score | None = None
+    """After the last step, over all of them."""
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.seconds
 
 
 @dataclass(slots=True)
@@ -69,15 +83,17 @@ def train(
     source: Source,
     recipe: Recipe,
     *,
+    validation: Validation | None = None,
     checkpoints: Checkpoints | None = None,
     loss: Loss = supervised,
 ) -> Iterator[Step]:
     """Trains `lora` beside the frozen decoder, or with None the whole decoder, in place; yields every step.
 
+    Every `evaluate_every` steps and after the last one it measures on `validation`, which changes nothing.
     Goes on from the newest checkpoint when there is one. Raises Diverged when the loss stays infinite or NaN
     after two rollbacks to lower rates, and StorageFull when a checkpoint does not fit the disk.
     """
-    optimizer = AdamW((lora or decoder).named_tensors(), weight_decay=recipe.weight_decay)
+    optimizer = _optimizer(decoder, lora, recipe)
     health = _Health()
     saved = checkpoints.latest() if checkpoints is not None else None
     start = _Start(optimizer.state(), saved)
@@ -87,7 +103,8 @@ def train(
         rate = health.rate * learning_rate(
             step, source.steps, peak=recipe.learning_rate, warmup=recipe.warmup_steps
         )
-        value, tokens = _gradient(decoder, lora, source.at(step), recipe.micro_tokens, optimizer, loss)
+        examples = source.at(step)
+        value, accuracy = _gradient(decoder, lora, examples, recipe.micro_tokens, optimizer, loss)
         norm = optimizer.grad_norm()
         is_finite = math.isfinite(value) and math.isfinite(norm)
         if is_finite:
@@ -97,15 +114,44 @@ def train(
             optimizer.clear()
             health.skips_in_a_row += 1
         step += 1
+        seconds = time.perf_counter() - began
+        # Before the checkpoint: a run that is killed while it measures does the step again, and measures then.
+        valid, full_valid = _measure(decoder, lora, validation, step, source.steps, recipe, loss)
         is_due = step % recipe.checkpoint_every == 0 or step == source.steps
         is_saved = is_due and is_finite and checkpoints is not None
         if checkpoints is not None and is_saved:
             start.saved = Checkpoint(step, optimizer.state(), {"rollbacks": health.rollbacks})
             checkpoints.save(step, start.saved.tensors, start.saved.state)
-        seconds = time.perf_counter() - began
-        yield Step(step, source.steps, value, rate, norm, tokens, seconds, not is_finite, is_saved)
+        lengths = [len(e.ids) for e in examples]
+        yield Step(
+            step=step,
+            steps=source.steps,
+            loss=value,
+            accuracy=accuracy,
+            learning_rate=rate,
+            grad_norm=norm,
+            tokens=sum(lengths),
+            operations=training_operations(decoder, lora, lengths, sum(e.loss_tokens for e in examples)),
+            seconds=seconds,
+            is_skipped=not is_finite,
+            is_saved=is_saved,
+            valid=valid,
+            full_valid=full_valid,
+        )
         if health.skips_in_a_row >= MAX_SKIPS_IN_A_ROW or (step == source.steps and not is_finite):
             step = _roll_back(start, optimizer, health)
+
+
+def _optimizer(decoder: Decoder, lora: TrainedLora | None, recipe: Recipe) -> Optimizer:
+    if lora is not None:
+        return Optimizer(lora.named_tensors(), weight_decay=recipe.weight_decay)
+    hidden = [(linear.weight, [(p.start, p.stop) for p in linear.parts]) for linear in decoder.linears()]
+    return Optimizer(
+        decoder.named_tensors(),
+        weight_decay=recipe.weight_decay,
+        hidden=hidden if recipe.optimizer == "muon" else (),
+        betas=recipe.betas,
+    )
 
 
 class _Start:
@@ -115,7 +161,7 @@ class _Start:
         self.fresh = fresh
         self.saved = saved
 
-    def take_up(self, optimizer: AdamW, health: _Health) -> int:
+    def take_up(self, optimizer: Optimizer, health: _Health) -> int:
         """Loads it and returns the step to go on from."""
         if self.saved is None:
             optimizer.load(self.fresh)
@@ -125,7 +171,7 @@ class _Start:
         return self.saved.step
 
 
-def _roll_back(start: _Start, optimizer: AdamW, health: _Health) -> int:
+def _roll_back(start: _Start, optimizer: Optimizer, health: _Health) -> int:
     if health.rollbacks >= MAX_ROLLBACKS:
         raise Diverged(
             f"The loss was not finite {MAX_SKIPS_IN_A_ROW} steps in a row, and {MAX_ROLLBACKS} rollbacks to lower "
@@ -141,35 +187,37 @@ def _gradient(
     lora: TrainedLora | None,
     examples: Sequence[Example],
     micro_tokens: int,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     loss: Loss,
-) -> tuple[float, int]:
-    """Sums the gradient of a step's examples, in as many streams as fit; returns (mean loss, tokens read)."""
+) -> tuple[float, float]:
+    """Sums the gradient of a step's examples, in as many streams as fit; returns (mean loss, accuracy)."""
     loss_tokens = sum(e.loss_tokens for e in examples)
-    total, tokens = 0.0, 0
+    total, right = 0.0, 0
     for run in split(examples, micro_tokens):
         batch = pack(run).to(decoder.device)
-        value, _ = loss(decoder, lora, batch, 1.0 / loss_tokens)
+        value, _, is_best = loss(decoder, lora, batch, 1.0 / loss_tokens)
         value.backward()
         optimizer.collect()
         total += float(value.detach())
-        tokens += len(batch.tokens)
-    return total, tokens
+        right += int(is_best.sum())
+    return total, right / loss_tokens
 
 
-def evaluate(
+def _measure(
     decoder: Decoder,
     lora: TrainedLora | None,
-    examples: Sequence[Example],
-    *,
-    micro_tokens: int,
-    loss: Loss = supervised,
-) -> float:
-    """Mean loss a trained token over examples, in nats, without training on them."""
-    loss_tokens = sum(e.loss_tokens for e in examples)
-    with torch.no_grad():
-        parts = [
-            float(loss(decoder, lora, pack(run).to(decoder.device), 1.0 / loss_tokens)[0])
-            for run in split(examples, micro_tokens)
-        ]
-    return sum(parts)
+    validation: Validation | None,
+    step: int,
+    steps: int,
+    recipe: Recipe,
+    loss: Loss,
+) -> tuple[Score | None, Score | None]:
+    """(over the sample, over all rows), each where it is due after `step`."""
+    if validation is None or (step % recipe.evaluate_every and step < steps):
+        return None, None
+    valid = evaluate(decoder, lora, validation.sample, micro_tokens=recipe.micro_tokens, loss=loss)
+    if step < steps:
+        return valid, None
+    if len(validation.sample) == len(validation.examples):
+        return valid, valid
+    return valid, evaluate(decoder, lora, validation.examples, micro_tokens=recipe.micro_tokens, loss=loss)

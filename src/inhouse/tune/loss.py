@@ -14,16 +14,19 @@ from inhouse.model.layers import Adapters, Packed
 
 
 class Loss(Protocol):
-    """A loss of one stream, each trained token weighing `weight`: ([] with gradient, [N] per token)."""
+    """A loss of one stream, each trained token weighing `weight`.
+
+    Returns [] with gradient, and for each trained token its loss [N] and whether it is the likeliest one [N].
+    """
 
     def __call__(
         self, decoder: Decoder, adapters: Adapters | None, batch: PackedExamples, weight: float
-    ) -> tuple[Tensor, Tensor]: ...
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
 def supervised(
     decoder: Decoder, adapters: Adapters | None, batch: PackedExamples, weight: float
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of the replies' tokens, in natural logarithms."""
     hidden = decoder.forward(batch.tokens, batch.positions, Packed(batch.lengths), adapters, batch.rows)
     weights = torch.full((len(batch.targets),), weight, device=hidden.device)

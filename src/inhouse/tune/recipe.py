@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from inhouse.errors import InvalidRequest
 from inhouse.model.config import ModelConfig
 from inhouse.schema import TuneSpec
+from inhouse.tune.optim import BETAS
 
 MICRO_TOKENS = 4096
 """Tokens in one forward pass: enough to fill a core's matrix unit, few enough for a laptop's memory."""
@@ -33,6 +34,11 @@ class Recipe:
     checkpoint_every: int
     seed: int
     micro_tokens: int = MICRO_TOKENS
+    optimizer: str = "adamw"
+    """adamw, or muon for the matrices of a whole model that is trained from nothing"""
+    betas: tuple[float, float] = BETAS
+    evaluate_every: int = 100
+    """Steps between two looks at the validation rows, where there are any"""
     reasons: dict[str, str] = field(default_factory=dict)
     """For each number that was left to us: why this one."""
 
@@ -90,6 +96,10 @@ def resolve(spec: TuneSpec, config: ModelConfig, *, parameters: int, examples: i
         every = max(10, math.ceil(steps / 20))
         reasons["checkpoint_every"] = "about twenty a run, so that a crash costs at most a twentieth"
 
+    evaluate_every = max(1, math.ceil(steps / 10)) if spec.evaluate_every == "auto" else spec.evaluate_every
+    if spec.evaluate_every == "auto" and spec.validation is not None:
+        reasons["evaluate_every"] = "about ten looks at the validation rows: enough to see them turn"
+
     return Recipe(
         method=method,
         epochs=epochs,
@@ -102,6 +112,7 @@ def resolve(spec: TuneSpec, config: ModelConfig, *, parameters: int, examples: i
         clip=1.0,
         checkpoint_every=every,
         seed=spec.seed,
+        evaluate_every=evaluate_every,
         reasons=reasons,
     )
 

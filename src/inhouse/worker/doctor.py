@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import time
 from typing import Any
 
 
@@ -33,25 +32,9 @@ def report() -> str:
             "free_bytes": d.free_bytes,
             "matrix_unit": d.capabilities.matrix_unit,
             "dtype": str(d.dtype()).removeprefix("torch."),
-            "matrix_gflops": _matrix_gflops(d),
+            "matrix_gflops": round(devices.matrix_peak(d.torch_device, d.dtype()) / 1e9, 1),
         }
         for d in discovery.devices
     ]
     found["failed_probes"] = [{"what": what, "why": why} for what, why in discovery.failures]
     return json.dumps(found)
-
-
-def _matrix_gflops(device: Any) -> float:
-    """Speed of one product of 1,024 square matrices in the type the device would serve with."""
-    import torch
-
-    size = 1024
-    x = torch.ones(size, size, dtype=device.dtype(), device=device.torch_device)
-    x @ x
-    device.synchronize()
-    began = time.perf_counter()
-    rounds = 8
-    for _ in range(rounds):
-        x @ x
-    device.synchronize()
-    return round(2 * size**3 * rounds / (time.perf_counter() - began) / 1e9, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -22,11 +23,11 @@ class Report:
         self._fence = fence
         self._waiting: list[tuple[str, dict[str, Any]]] = []
         self._flushed_at = 0.0
-        self._seconds = 0.0
+        self._began_at: float | None = None
         self._steps = 0
 
-    def say(self, message: str, **data: float) -> None:
-        """Writes one message, as metrics when it carries numbers. Raises LeaseLost."""
+    def say(self, message: str, **data: Any) -> None:
+        """Writes one message; a step's numbers go through `step` alone. Raises LeaseLost."""
         self.flush()
         with self._db.write() as conn:
             records.add_event(
@@ -34,30 +35,35 @@ class Report:
                 self._job,
                 message,
                 self._db.clock(conn),
-                type="metrics" if data else "message",
-                data=dict(data),
+                data=data,
                 fence=self._fence,
             )
 
     def step(self, step: Step, steps_per_epoch: int) -> None:
         """Notes a step; it is written with others, at most half a second later."""
-        self._seconds += step.seconds
+        now = time.monotonic()
+        self._began_at = now - step.seconds if self._began_at is None else self._began_at
         self._steps += 1
-        left_s = (step.steps - step.step) * self._seconds / self._steps
+        left_s = (step.steps - step.step) * (now - self._began_at) / self._steps
         data: dict[str, Any] = {
             "step": step.step,
             "total_steps": step.steps,
             "epoch": (step.step - 1) // steps_per_epoch + 1,
             "train_loss": step.loss,
+            "train_mean_token_accuracy": step.accuracy,
             "learning_rate": step.learning_rate,
             "grad_norm": step.grad_norm,
-            "tokens_per_s": step.tokens / step.seconds,
+            "tokens_per_s": step.tokens_per_s,
             "seconds_left": left_s,
         }
         if step.is_skipped:
             data["is_skipped"] = True
             data["train_loss"] = data["grad_norm"] = None  # not finite, and JSON has no word for that
         text = "not finite, step skipped" if step.is_skipped else f"training loss={step.loss:.4f}"
+        for name, score in (("valid", step.valid), ("full_valid", step.full_valid)):
+            if score is not None and math.isfinite(score.loss):
+                data |= {f"{name}_loss": score.loss, f"{name}_mean_token_accuracy": score.accuracy}
+                text += f", {name.replace('valid', 'validation').replace('_', ' ')} loss={score.loss:.4f}"
         self._waiting.append((f"Step {step.step}/{step.steps}: {text}", data))
         if time.monotonic() - self._flushed_at >= FLUSH_S or step.step == step.steps:
             self.flush()
@@ -83,8 +89,8 @@ class Report:
             with self._db.read() as conn:
                 page, has_more = records.events(conn, None, self._job, after, PAGE, "asc")
             for event in page:
-                if "step" in event.data:  # a validation adds to its step
-                    steps[event.data["step"]] = steps.get(event.data["step"], {}) | event.data
+                if "step" in event.data:
+                    steps[event.data["step"]] = event.data
             if not has_more:
                 return [steps[number] for number in sorted(steps)]
             after = page[-1].id

@@ -21,13 +21,15 @@ from inhouse.store import ids
 from inhouse.store.records import files, models
 from inhouse.store.records import jobs as records
 from inhouse.tune.checkpoint import Checkpoints
-from inhouse.tune.loop import evaluate, train
+from inhouse.tune.loop import train
 from inhouse.tune.recipe import Recipe, resolve
+from inhouse.tune.validation import SHARE, Validation
 from inhouse.worker.base import OpenBase, open_base
 from inhouse.worker.context import Context
 from inhouse.worker.report import Report
 from inhouse.worker.room import storage_full
 from inhouse.worker.serve import serve
+from inhouse.worker.speed import Speed, sentence
 
 
 def tune(context: Context) -> None:
@@ -40,21 +42,32 @@ def tune(context: Context) -> None:
     full = spec.method == "full"
     base = open_base(card, context.artifacts, context.settings)
     training = _examples(context, base, spec.training, spec.training_name)
-    validation = _examples(context, base, spec.validation, spec.validation_name) if spec.validation else []
+    held_out = _examples(context, base, spec.validation, spec.validation_name) if spec.validation else []
     recipe = resolve(spec, base.decoder.config, parameters=base.decoder.parameters, examples=len(training))
     _say_recipe(report, recipe, training)
 
     lora = None if full else TrainedLora(base.decoder, rank=recipe.rank, alpha=recipe.alpha, seed=recipe.seed)
     source = Epochs(training, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=recipe.seed)
-    _train(context, report, base, lora, source, recipe)
-    if validation:
-        loss = evaluate(base.decoder, lora, validation, micro_tokens=recipe.micro_tokens)
-        report.say(
-            f"Validation loss {loss:.4f} over {len(validation)} rows.", valid_loss=loss, step=source.steps
-        )
+    validation = _validation(report, held_out, source, recipe) if held_out else None
+    _train(context, report, base, lora, source, recipe, validation)
     with storage_full():
         _publish(context, spec, card, base, lora, recipe, training, report)
 
+
+COLUMNS = {
+    "step": "step",
+    "train_loss": "train_loss",
+    "train_accuracy": "train_mean_token_accuracy",
+    "valid_loss": "valid_loss",
+    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
+    "full_valid_loss": "full_valid_loss",
+    "full_valid_mean_token_accuracy": "full_valid_mean_token_accuracy",
+    "epoch": "epoch",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "tokens_per_s": "tokens_per_s",
+}
+"""A column of the results file, OpenAI's first and in their order, and its name in a step's event."""
 
 TASKS: dict[JobKind, Callable[[Context], None]] = {"tune": tune, "serve": serve}
 
@@ -75,6 +88,18 @@ def _say_recipe(report: Report, recipe: Recipe, training: list[Example]) -> None
         report.say(f"Chose {name} = {getattr(recipe, name)}: {reason}.")
 
 
+def _validation(report: Report, held_out: list[Example], source: Epochs, recipe: Recipe) -> Validation:
+    """The rows to measure on, few enough on the way that a large file does not hold up the training."""
+    trained = recipe.evaluate_every * sum(len(e.ids) for e in source.examples) / source.steps_per_epoch
+    validation = Validation(held_out, max_tokens=SHARE * trained, seed=recipe.seed)
+    which = f"{len(validation.sample)} of " if len(validation.sample) < len(held_out) else ""
+    report.say(
+        f"Every {recipe.evaluate_every} steps the loss on {which}{len(held_out)} validation rows is measured"
+        + (", after the last step on all of them." if which else ".")
+    )
+    return validation
+
+
 def _train(
     context: Context,
     report: Report,
@@ -82,14 +107,19 @@ def _train(
     lora: TrainedLora | None,
     source: Epochs,
     recipe: Recipe,
+    validation: Validation | None,
 ) -> None:
     """Runs the loop to its end, from the last checkpoint if there is one."""
     checkpoints = Checkpoints(context.scratch / "checkpoints")
-    for step in train(base.decoder, lora, source, recipe, checkpoints=checkpoints):
+    speed = Speed(base.decoder.device, base.decoder.dtype)
+    for step in train(base.decoder, lora, source, recipe, validation=validation, checkpoints=checkpoints):
         report.step(step, source.steps_per_epoch)
         if step.is_saved:
             report.flush()
             queue.note_checkpoint(context.db, context.job.id, context.fence, step.step)
+        if speed.add(step):
+            facts = speed.facts()
+            report.say(sentence(facts), **facts)
     report.flush()
 
 
@@ -166,11 +196,10 @@ def _publish(
 def _results(context: Context, room: Path, table: list[dict[str, Any]]) -> File:
     """The table of steps as a CSV file of the project, as OpenAI's result files are."""
     path = room / "results.csv"
-    columns = ["step", "epoch", "train_loss", "valid_loss", "learning_rate", "grad_norm", "tokens_per_s"]
     with path.open("w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(table)
+        writer = csv.writer(f)
+        writer.writerow(COLUMNS)
+        writer.writerows([row.get(name) for name in COLUMNS.values()] for row in table)
     digest, size = context.artifacts.put_file(path)
     return File(
         id=ids.new("file"),

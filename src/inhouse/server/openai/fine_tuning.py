@@ -36,6 +36,7 @@ KNOBS = {
     "x_alpha": "alpha",
     "x_learning_rate": "learning_rate",
     "x_checkpoint_every": "checkpoint_every",
+    "x_evaluate_every": "evaluate_every",
 }
 """A hyperparameter's name on the wire, and in a TuneSpec."""
 SUFFIX = re.compile(r"[A-Za-z0-9_.\-]*")
@@ -52,6 +53,7 @@ class Hyperparameters(body.RequestBody):
     x_alpha: Auto | Annotated[float, Field(gt=0)] | None = None
     x_learning_rate: Auto | Annotated[float, Field(gt=0, le=1)] | None = None
     x_checkpoint_every: Auto | Annotated[int, Field(ge=1)] | None = None
+    x_evaluate_every: Auto | Annotated[int, Field(ge=1)] | None = None
 
 
 class LegacyHyperparameters(body.RequestBody):
