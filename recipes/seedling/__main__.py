@@ -13,6 +13,7 @@ import json
 import math
 import platform
 import shutil
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from typing import Any
 
 import torch
 
-from inhouse.device import pick
+from inhouse.device import matrix_peak, pick
 from inhouse.device.device import Device
 from inhouse.model.decoder import Decoder
 from inhouse.model.weights import load_base, save_base
@@ -50,7 +51,12 @@ class Plan:
     weight_decay: float = 0.05
     text_first: float = 0.5
     text_last: float = 0.15
+    drills_first: float = 0.3
+    drills_until: float = 0.1
+    short_until: float = 0.1
     whole_until: float = 0.5
+    muon: int = 1
+    primed: int = 1
     curve_points: int = 12
     items: int = 200
     """Held-out conversations for each ability at every point of the curve."""
@@ -73,7 +79,9 @@ class Plan:
             clip=1.0,
             checkpoint_every=max(1, min(200, self.steps // 10)),
             seed=self.seed,
-            micro_tokens=self.step_tokens,
+            micro_tokens=max(4096, self.step_tokens // math.ceil(self.step_tokens / 8192)),
+            optimizer="muon" if self.muon else "adamw",
+            betas=(0.9, 0.95),
         )
 
 
@@ -98,9 +106,17 @@ class Run:
     def stream(self) -> Stream:
         plan = self.plan
         text = pieces(self.corpus, self.tokenizer, held_out=False, cache=self.folder / "cache")
-        mixture = Mixture(plan.text_first, plan.text_last, plan.whole_until)
+        mixture = Mixture(
+            text_first=plan.text_first,
+            text_last=plan.text_last,
+            drills_first=plan.drills_first,
+            drills_until=plan.drills_until,
+            short_until=plan.short_until,
+            whole_until=plan.whole_until,
+        )
         return Stream(
             text,
+            self.tokenizer,
             self.template,
             steps=plan.steps,
             step_tokens=plan.step_tokens,
@@ -145,11 +161,14 @@ def main() -> None:
     run = Run(options.run or options.out.with_name(options.out.name + ".run"), Plan(**given), options.corpus)
     device = pick(options.device)
     dtype = device.dtype(options.dtype)
-    decoder = model.begin(run.base, run.plan.seed, device=device.torch_device, dtype=dtype)
+    decoder = model.begin(
+        run.base, run.plan.seed, is_primed=bool(run.plan.primed), device=device.torch_device, dtype=dtype
+    )
     print(f"{decoder.parameters:,} parameters, {run.plan.steps} steps on {device.name} in {dtype}")
+    peak = matrix_peak(device.torch_device, dtype)
     for step in _train(run, decoder):
         if step.step % 10 == 0 or step.step == step.steps:
-            _report(run, step)
+            _report(run, step, peak)
         if step.step % math.ceil(step.steps / run.plan.curve_points) == 0 and step.step < step.steps:
             _measure(run, decoder, step.step)
     _finish(run, decoder, options.out, _hardware(device), str(dtype).removeprefix("torch."))
@@ -177,13 +196,14 @@ def _train(run: Run, decoder: Decoder) -> Iterator[Step]:
     )
 
 
-def _report(run: Run, step: Step) -> None:
-    rate = step.tokens / step.seconds
+def _report(run: Run, step: Step, peak: float) -> None:
     left_s = (step.steps - step.step) * step.seconds
-    run.note("steps", {"step": step.step, "loss": step.loss, "norm": step.grad_norm, "tokens_per_s": rate})
+    share = step.operations / step.seconds / peak
+    speed = {"tokens_per_s": step.tokens_per_s, "peak_share": share}
+    run.note("steps", {"step": step.step, "loss": step.loss, "norm": step.grad_norm, **speed})
     print(
         f"step {step.step}/{step.steps} loss {step.loss:.3f} rate {step.learning_rate:.1e} norm {step.grad_norm:.2f} "
-        f"{rate:,.0f} tokens/s {left_s / 60:.0f} min left",
+        f"{step.tokens_per_s:,.0f} tokens/s {share:.0%} of peak {left_s / 60:.0f} min left",
         flush=True,
     )
 
@@ -220,6 +240,7 @@ def _finish(run: Run, decoder: Decoder, out: Path, hardware: str, dtype: str) ->
         seconds=sum(run.plan.step_tokens / s["tokens_per_s"] for s in steps)
         * run.plan.steps
         / max(1, len(steps)),
+        peak_share=statistics.fmean([s["peak_share"] for s in steps if "peak_share" in s] or [0.0]),
         hardware=hardware,
         dtype=dtype,
         seed=run.plan.seed,

@@ -20,6 +20,8 @@ class Training:
     tokens: int
     steps: int
     seconds: float
+    peak_share: float
+    """Mean share of what the machine's matrix units can do, as measured when the run began."""
     hardware: str
     dtype: str
     seed: int
@@ -65,7 +67,7 @@ outputs went into it.
 - Conversations: an endless world of invented companies, people and products, written by the generator in the
   recipe. They never repeat.
 - {training.tokens:,} tokens in {training.steps:,} steps, seed {training.seed}, computed in {training.dtype};
-  {training.seconds / 3600:.1f} hours on {training.hardware}.
+  {training.seconds / 3600:.1f} hours on {training.hardware}, at {training.peak_share:.0%} of its measured matrix peak.
 - Again: `{training.command}`
 
 ## Scores

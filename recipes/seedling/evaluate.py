@@ -27,7 +27,7 @@ from inhouse.model.weights import load_base
 from inhouse.schema import Message
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
-from inhouse.tune.loop import evaluate
+from inhouse.tune.validation import evaluate
 from recipes.seedling.stream import Pieces, pieces
 from recipes.seedling.world import ABILITIES, Conversation, conversations
 
@@ -88,7 +88,9 @@ def bits_per_byte(
 ) -> float:
     """How many bits the model needs for a byte of text that it has not seen; each piece's first token is given."""
     examples = [text[i] for i in range(min(len(text), max_pieces or len(text)))]
-    nats = evaluate(decoder, None, examples, micro_tokens=MICRO_TOKENS) * sum(e.loss_tokens for e in examples)
+    nats = evaluate(decoder, None, examples, micro_tokens=MICRO_TOKENS).loss * sum(
+        e.loss_tokens for e in examples
+    )
     size = sum(len(tokenizer.token_bytes(t)) for e in examples for t in e.ids[1:])
     return nats / math.log(2) / size
 

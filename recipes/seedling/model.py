@@ -12,17 +12,18 @@ from inhouse.model.build import fresh
 from inhouse.model.config import ModelConfig
 from inhouse.model.decoder import Decoder
 from inhouse.model.weights import WEIGHTS, load_base, save_base
+from recipes.seedling.priming import prime
 from recipes.seedling.tokenizer import CONTEXT, END, PAD, SPECIAL, VOCABULARY
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
     "vocab_size": VOCABULARY,
-    "hidden_size": 192,
-    "intermediate_size": 512,
+    "hidden_size": 384,
+    "intermediate_size": 1024,
     "num_hidden_layers": 6,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 3,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 6,
     "head_dim": 32,
     "hidden_act": "silu",
     "max_position_embeddings": CONTEXT,
@@ -53,10 +54,13 @@ def write_config(folder: Path, **changes: int) -> None:
         (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def begin(folder: Path, seed: int, *, device: torch.device, dtype: torch.dtype) -> Decoder:
+def begin(folder: Path, seed: int, *, is_primed: bool, device: torch.device, dtype: torch.dtype) -> Decoder:
     """The untrained model of a folder's config: made once from the seed, the same after every restart."""
     if not (folder / WEIGHTS).is_file():
         with tempfile.TemporaryDirectory(dir=folder) as part:  # whole or not at all, should this be killed
-            save_base(fresh(ModelConfig.load(folder), seed), Path(part), like=folder)
+            decoder = fresh(ModelConfig.load(folder), seed)
+            if is_primed:
+                prime(decoder, seed)
+            save_base(decoder, Path(part), like=folder)
             (Path(part) / WEIGHTS).rename(folder / WEIGHTS)
     return load_base(folder, device=device, dtype=dtype)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 from recipes.seedling import facts
-from recipes.seedling.facts import Passage
-from recipes.seedling.relations import KINDS, Entity, Relation, entity
+from recipes.seedling.facts import Fact, Passage
+from recipes.seedling.questions import led_in
+from recipes.seedling.relations import KINDS, Entity, Relation, entities, entity
 from recipes.seedling.writer import Writer, forms
 
 Role = Literal["system", "user", "assistant"]
@@ -26,54 +27,71 @@ _LAYOUTS = forms(r"""{p}\n\n{q}
     {p}\n{q}
     {q}\n\n{p}
     Here is a note.\n{p}\n\n{q}
-    Notes:\n{p}\nUse them for this. {q}
+    Notes:\n{p}\n\n{q}
     Answer from the text.\n{p}\n{q}
     Question: {q}\nText: {p}
     From the handbook:\n{p}\n\n{q}
-    {q} The answer may be here:\n{p}""")
+    Question: {q}\nPassage: {p}
+    Read this:\n{p}\n{q}
+    Text: {p}\n\nQuestion: {q}
+    {p}\n\nNow answer this: {q}
+    Text:\n{p}\n\nNow answer: {q}
+    Notes: {p}\nQuestion: {q}
+    Use this text.\n{p}\n\n{q}
+    {q} The answer may be here:\n{p}
+    {q} Answer from this text:\n{p}""")
 _RULES = forms(r"""Answer from the passage. If it does not say, answer "I don't know."
     Use only the text you are given.
     Answer in as few words as you can. If the text lacks the answer, say "I don't know."
-    Rely on the passage alone, and admit it when it does not help.
+    Use only the passage you are given. If it lacks the answer, say "I don't know."
     You answer questions about a text.
     If you cannot find the answer in the text, say "I don't know."
     Do not guess.
-    Take answers from the notes only.""")
+    You answer questions from a passage. Do not guess.
+    Keep to the notes.
+    Say "I don't know." if the text does not help.
+    Give short answers.
+    Give short answers and keep to the text.
+    You are a helper who answers from notes.
+    Answer with the value only.
+    Never make anything up. If you do not know, say "I don't know."
+    Never guess. If the notes do not say, answer "I don't know."
+    The user sends you a text and a question.
+    Find the answer in the text.
+    Answer in a few words, from the text alone.
+    Find the answer in the passage and answer in a few words.""")
 _HOLDERS = forms(r"""Here is what you know:\n{p}
     Context:\n{p}
     Use these notes.\n{p}
-    Company notes follow.\n{p}
+    Here are your notes.\n{p}
     {p}
     Answer from this text:\n{p}
     Facts:\n{p}
-    The text to use is this:\n{p}""")
+    Here are the facts:\n{p}
+    You know this:\n{p}
+    Company notes:\n{p}
+    Answer questions from these notes:\n{p}
+    Answer questions from this text:\n{p}
+    What you know:\n{p}
+    Text: {p}
+    Notes to use:\n{p}
+    Facts that you know:\n{p}""")
 _AGAIN = forms(r"""And {q}
     One more: {q}
     Also, {q}
-    Next question: {q}
+    One more question: {q}
     Thanks. {q}
     Good. {q}
     OK, {q}
-    Then tell me this: {q}""")
-
-
-def _lower(text: str) -> str:
-    """A question as it stands inside a sentence."""
-    head = text.split(" ", 1)[0]
-    is_plain = head.isalpha() and head in (
-        "What",
-        "Who",
-        "When",
-        "Where",
-        "How",
-        "Which",
-        "The",
-        "In",
-        "On",
-        "For",
-        "Tell",
-    )
-    return text[0].lower() + text[1:] if is_plain else text
+    Good, thanks. {q}
+    Next: {q}
+    Now, {q}
+    Another question: {q}
+    And another question: {q}
+    And now, {q}
+    Thank you. {q}
+    Next question: {q}
+    Thank you. Next question: {q}""")
 
 
 def _open(w: Writer, text: str, asked: str) -> Turns:
@@ -87,23 +105,31 @@ def _open(w: Writer, text: str, asked: str) -> Turns:
 
 def _further(w: Writer, told: Passage, turns: Turns, first: int) -> Turns:
     """More questions on the same passage: practice for the training side, which makes each passage worth more."""
-    order = w.shuffled(range(len(told.facts)))
-    for i in [i for i in order if i != first][: w.number(0, 4) if w.side == "train" else 0]:
-        lacks = w.chance(0.25)
-        thing, about = _pick_missing(w, told) if lacks else (told.facts[i].entity, told.facts[i].relation)
-        asked = facts.question(w, thing, about)
-        turns.append(("user", w.say(_AGAIN, q=_lower(asked)) if w.chance(0.2) else asked))
-        turns.append(("assistant", UNKNOWN if lacks else told.facts[i].value))
+    if w.side == "test":
+        return turns
+    order = [i for i in w.shuffled(range(len(told.facts))) if i != first]
+    for _ in range(w.number(0, 6 if len(told.facts) < 5 else 4)):
+        lacks = w.chance(0.3)
+        if not lacks and not order:
+            break
+        thing, about, value = _lacking(w, told) if lacks else _stated(told.facts[order.pop()])
+        asked = facts.question(w, thing, about, is_first=False)
+        turns.append(("user", led_in(w, _AGAIN, asked) if w.chance(0.2) else asked))
+        turns.append(("assistant", value))
     return turns
 
 
 def _size(w: Writer) -> int:
     """How many facts a passage holds: more often few, so that each conversation is short."""
-    return w.number(1, w.number(1, 7))
+    return w.number(1, w.number(1, 8))
 
 
-def _pick_missing(w: Writer, told: Passage) -> tuple[Entity, Relation]:
-    return facts.missing(w, told) if w.chance(0.5) else facts.unlike(w, told)
+def _stated(fact: Fact) -> tuple[Entity, Relation, str]:
+    return fact.entity, fact.relation, fact.value
+
+
+def _lacking(w: Writer, told: Passage) -> tuple[Entity, Relation, str]:
+    return *facts.missing(w, told), UNKNOWN
 
 
 def answer(w: Writer) -> Turns:
@@ -118,16 +144,19 @@ def answer(w: Writer) -> Turns:
 def lacks(w: Writer) -> Turns:
     """A question that the passage does not answer."""
     told = facts.passage(w, _size(w))
-    turns = _open(w, told.text, facts.question(w, *_pick_missing(w, told)))
+    turns = _open(w, told.text, facts.question(w, *facts.missing(w, told)))
     return _further(w, told, [*turns, ("assistant", UNKNOWN)], -1)
 
 
 def unknown(w: Writer) -> Turns:
     """Questions about invented things, with nothing to read."""
     turns: Turns = [("system", w.say(_RULES))] if w.chance(0.05) else []
-    for _ in range(w.number(1, 3) if w.side == "train" else 1):
-        kind = w.one(KINDS)
-        asked = facts.question(w, entity(w, kind), facts.relation(w, kind))
+    kind = w.one(KINDS)
+    for i in range(w.number(1, 3) if w.side == "train" else 1):
+        if i and w.chance(0.3):
+            asked = w.say(_OF_OTHER, e=entity(w, kind).called)
+        else:
+            asked = facts.question(w, entity(w, kind), facts.relation(w, kind))
         turns += [("user", asked), ("assistant", UNKNOWN)]
     return turns
 
@@ -135,11 +164,19 @@ def unknown(w: Writer) -> Turns:
 _QUOTE = forms(r"""Answer with the sentence that says it.
     Answer in a full sentence.
     Quote the sentence that answers the question.
+    Answer with the sentence that answers the question.
     Give the whole sentence from the text.
     Reply with the sentence from the passage.
     Copy the sentence that has the answer.
-    Repeat the sentence that tells me.
-    Which sentence says so? Quote it.""")
+    Copy the sentence that says it.
+    Quote the text.
+    Repeat the sentence that says it.
+    Give me the full sentence that has the answer.
+    Quote the sentence that has the answer.
+    Reply with the whole sentence.
+    Reply with the sentence that says so.
+    Which sentence says so? Give it in full.
+    Which sentence says it? Quote it.""")
 
 
 def quote(w: Writer) -> Turns:
@@ -162,21 +199,31 @@ def quote(w: Writer) -> Turns:
 _CHECK = forms(r"""Is {v} right for {np}? Answer yes or no.
     Yes or no: {np} is {v}.
     Is it true that {np} is {v}?
-    True that {np} is {v}? Say yes or no.
+    Is it right that {np} is {v}?
+    Is it true that {v} is {np}?
     Can you confirm that {np} is {v}?
     Is {np} {v}?
+    Is {np} {v}? Answer yes or no.
     Please check: is {v} {np}?
-    Somebody says {np} is {v}. Is that so?""")
+    Somebody says {np} is {v}. Is that right?
+    Somebody told me that {np} is {v}. Is that true?
+    Somebody says that {np} is {v}. Is it true?
+    True or not: {np} is {v}. Answer yes or no.
+    Do you agree that {np} is {v}?
+    Is it correct that {v} is {np}?
+    Please confirm: is {v} {np}?""")
 
 
 def check(w: Writer) -> Turns:
-    """Whether a claim agrees with the passage: Yes, No, or that it does not say."""
+    """Whether a claim agrees with the passage: Yes or No. False ones often are true of something else in it."""
     told = facts.passage(w, w.number(1, 4))
     turns: Turns = []
     for i in w.shuffled(range(len(told.facts)))[: w.number(1, 3) if w.side == "train" else 1]:
         fact = told.facts[i]
         is_true = w.chance(0.5)
-        claimed = fact.value if is_true else fact.relation.make(w)
+        alike = [f.value for f in told.facts if f.relation.make is fact.relation.make and f is not fact]
+        other = w.one(alike) if alike and w.chance(0.4) else fact.relation.make(w)
+        claimed = fact.value if is_true else other
         phrase = f"the {w.one(fact.relation.nouns)} of {fact.entity.called}"
         asked = facts.capital(w.say(_CHECK, np=phrase, v=claimed))
         turns += _open(w, told.text, asked) if not turns else [("user", asked)]
@@ -187,82 +234,134 @@ def check(w: Writer) -> Turns:
 _OF_OTHER = forms(r"""And for {e}?
     What about {e}?
     And {e}?
+    And what about {e}?
     How about {e}?
     The same for {e}?
-    And that of {e}?
     Now for {e}.
-    Same question for {e}.""")
+    And now for {e}?
+    And the same for {e}?
+    Same question for {e}.
+    I ask the same about {e}.
+    Now the same question for {e}.
+    OK, and {e}?
+    And now {e}?
+    Thanks. And for {e}?
+    OK, and what about {e}?
+    Then {e}?
+    Tell me the same for {e}.
+    And how about {e}?
+    Thanks. How about {e}?""")
 _OF_SAME = forms(r"""And the {a}?
     What about the {a}?
-    And its {a}?
+    And {its} {a}?
+    And what about the {a}?
     How about the {a}?
-    The {a}, too?
     And what is the {a}?
+    What is {its} {a}?
+    And what is {its} {a}?
     Also the {a}.
-    The {a} as well, please.""")
+    Now the {a}.
+    The {a}, too, please.
+    Also the {a}, please.
+    Tell me the {a} as well.
+    OK, and the {a}?
+    Thanks. What about the {a}?
+    Thanks. And the {a}?
+    And tell me {its} {a}.
+    Now {its} {a}, please.
+    And how about the {a}?
+    Now the {a}, please.""")
 _TOLD = forms(r"""{s}
     Please note: {s}
     For your information: {s}
-    Remember this. {s}
+    Please note for your information: {s}
+    Remember this: {s}
     Keep in mind: {s}
     I have news. {s}
-    Note that down: {s}
-    You should know this: {s}""")
+    Please keep this in mind: {s}
+    Note this: {s}
+    You should know: {s}
+    Please remember: {s}
+    Please note this. {s}""")
 
 
 def follow_up(w: Writer) -> Turns:
     """A second question that leans on the first, or on something that the user told before."""
-    if w.chance(0.3):
-        told = facts.passage(w, w.number(1, 2))
-        fact = w.one(told.facts)
-        turns: Turns = [("user", w.say(_TOLD, s=told.text)), ("assistant", "Noted.")]
-        asked_of = (fact.entity, fact.relation) if w.chance(0.8) else _pick_missing(w, told)
-        value = fact.value if asked_of == (fact.entity, fact.relation) else UNKNOWN
-        return [*turns, ("user", facts.question(w, *asked_of)), ("assistant", value)]
+    return _told_before(w) if w.chance(0.3) else _leaning(w)
+
+
+def _told_before(w: Writer) -> Turns:
+    """Something that the user told, and a question about it."""
+    told = facts.passage(w, w.number(1, 2))
+    turns: Turns = [
+        ("user", w.say(_TOLD, s=" ".join(f.sentence for f in told.facts))),
+        ("assistant", "Noted."),
+    ]
+    thing, about, value = _stated(w.one(told.facts)) if w.chance(0.8) else _lacking(w, told)
+    return [*turns, ("user", facts.question(w, thing, about)), ("assistant", value)]
+
+
+def _leaning(w: Writer) -> Turns:
+    """Two or three things with two relations each; the later questions name only what changes."""
     kind = w.one(KINDS)
-    things = [entity(w, kind) for _ in range(w.number(2, 3))]
-    abouts = [facts.relation(w, kind), facts.relation(w, kind)]
-    pairs = {(t.called, a.nouns): facts.fact(w, t, a) for t in things for a in abouts}
+    things = entities(w, kind, w.number(2, 3))
+    abouts = facts.apart(w, kind, 2)
+    pairs = {(t, a.nouns): facts.fact(w, t, a) for t in things for a in abouts}
     text = " ".join(f.sentence for f in w.shuffled(list(pairs.values())))
     thing, about = w.one(things), w.one(abouts)
-    first = pairs[thing.called, about.nouns]
     turns = _open(w, text, facts.question(w, thing, about))
-    turns.append(("assistant", first.value))
-    for _ in range(w.number(1, 3) if w.side == "train" else 1):
-        others = [t for t in things if t.called != thing.called]
-        if others and w.chance(0.5):
-            thing = w.one(others)
+    turns.append(("assistant", pairs[thing, about.nouns].value))
+    for _ in range(w.number(1, 4) if w.side == "train" else 1):
+        if w.chance(0.5):
+            thing = w.one([t for t in things if t != thing])
             asked = w.say(_OF_OTHER, e=thing.called)
         else:
-            about = abouts[1] if about.nouns == abouts[0].nouns else abouts[0]
-            asked = w.say(_OF_SAME, a=w.one(about.nouns))
-        turns += [("user", asked), ("assistant", pairs[thing.called, about.nouns].value)]
+            about = abouts[1] if about is abouts[0] else abouts[0]
+            asked = w.say(_OF_SAME, a=w.one(about.nouns), its=thing.its)
+        turns += [("user", asked), ("assistant", pairs[thing, about.nouns].value)]
     return turns
 
 
 _LIST = forms(r"""List every {n} named in the text.
     Which {ns} does the text name?
     Name all {ns} in the text.
+    List all {ns} named in the text.
     Give me each {n} that is mentioned.
     What {ns} are mentioned?
     Make a list of the {ns}.
+    Which {ns} are mentioned?
+    Which {ns} are named?
+    Name every {n}.
+    List all {ns} that you find.
     List the {ns}.
-    All {ns}, please.""")
+    All {ns}, please.
+    Tell me which {ns} the text names.
+    Write down each {n} in the text.
+    Name the {ns} in the text.""")
 _PLURALS = {
     "product": "products",
     "person": "people",
     "company": "companies",
     "project": "projects",
     "event": "events",
+    "machine": "machines",
 }
 
 
 def list_names(w: Writer) -> Turns:
     """Every entity of a passage, in its order, one after the other."""
     kind = w.one(tuple(_PLURALS))
-    things = [entity(w, kind) for _ in range(w.number(1, 4))]
-    lines = [facts.fact(w, t, facts.relation(w, kind)) for t in things]
+    things = entities(w, kind, w.number(1, 4))
+    lines = [facts.fact(w, t, _naming_no_other(w, kind)) for t in things]
     text = " ".join(line.sentence for line in lines)
     in_order = sorted({t.name for t in things}, key=text.find)
     turns = _open(w, text, w.say(_LIST, n=kind, ns=_PLURALS[kind]))
     return [*turns, ("assistant", ", ".join(in_order))]
+
+
+def _naming_no_other(w: Writer, kind: str) -> Relation:
+    """A relation whose value is nothing that a list of this kind would have to hold, too."""
+    while True:
+        about = facts.relation(w, kind)
+        if about.make not in (Writer.person, Writer.company):
+            return about

@@ -16,12 +16,16 @@ import numpy as np
 from inhouse.data.examples import Example
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
+from recipes.seedling import drills
 from recipes.seedling.corpus import documents
-from recipes.seedling.tokenizer import CONTEXT, END
+from recipes.seedling.tokenizer import CONTEXT, END, SPECIAL
 from recipes.seedling.world import World
+from recipes.seedling.writer import Writer
 
 PIECE_TOKENS = 512
 """Longest piece of a document in one example."""
+SHORTEST, SHORT = 64, 320
+"""Most tokens of a conversation at first, and when nearly every one is short enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,24 @@ class Mixture:
     text_first: float = 0.5
     text_last: float = 0.15
     """Share of plain text among a step's tokens."""
+    drills_first: float = 0.0
+    drills_until: float = 0.1
+    """Share of drills at first; it falls in a straight line to none at `drills_until`."""
+    short_until: float = 0.0
+    """Up to here conversations are short: SHORTEST tokens at most at first, as many as fit at this point."""
     whole_until: float = 0.0
     """Up to here some conversations are trained whole, prompts too: all at first, none at this point. Prompts
     cost their forward pass anyway, and a question that repeats the passage's names teaches copying."""
 
     def text_share(self, progress: float) -> float:
         return self.text_first + (self.text_last - self.text_first) * progress
+
+    def drill_share(self, progress: float) -> float:
+        return self.drills_first * max(0.0, 1 - progress / self.drills_until)
+
+    def longest(self, progress: float) -> int:
+        grown = progress / self.short_until if self.short_until else 1.0
+        return CONTEXT if grown >= 1 else round(SHORTEST + (SHORT - SHORTEST) * grown)
 
     def whole_share(self, progress: float) -> float:
         return max(0.0, 1 - progress / self.whole_until) if self.whole_until else 0.0
@@ -100,6 +116,7 @@ class Stream:
     def __init__(
         self,
         text: Pieces,
+        tokenizer: Tokenizer,
         template: ChatTemplate,
         *,
         steps: int,
@@ -109,10 +126,12 @@ class Stream:
     ) -> None:
         self.steps = steps
         self._text = text
+        self._tokenizer = tokenizer
         self._template = template
         self._step_tokens = step_tokens
         self._seed = seed
         self._world = World("train")
+        self._writer = Writer("train")
         self._mixture = mixture or Mixture()
         shares = [self._mixture.text_share(self._progress(step)) for step in range(steps)]
         counts = [round(share * step_tokens / text.mean_tokens) for share in shares]
@@ -125,15 +144,26 @@ class Stream:
         source = random.Random((self._seed << 32) + step)
         examples = [self._text[self._piece(i)] for i in range(self._first[step], self._first[step + 1])]
         room = self._step_tokens - sum(len(e.ids) for e in examples)
-        whole_share = self._mixture.whole_share(self._progress(step))
+        progress = self._progress(step)
+        drills = self._mixture.drill_share(progress) * self._step_tokens
+        while drills > 0:
+            examples.append(self._drill(source))
+            drills -= len(examples[-1].ids)
+            room -= len(examples[-1].ids)
+        whole_share, longest = self._mixture.whole_share(progress), self._mixture.longest(progress)
         while room > 0:
-            example = conversation(self._world, self._template, source)
+            example = conversation(self._world, self._template, source, longest)
             if source.random() < whole_share:
                 example = Example(example.ids, (True,) * len(example.ids))
             examples.append(example)
             room -= len(example.ids)
         source.shuffle(examples)
         return examples
+
+    def _drill(self, source: random.Random) -> Example:
+        if source.random() < 0.5:
+            return drills.echo(source, range(len(SPECIAL), self._tokenizer.vocab_size))
+        return drills.lookup(self._writer, self._tokenizer, source)
 
     def _progress(self, step: int) -> float:
         return step / max(1, self.steps - 1)
@@ -146,9 +176,11 @@ class Stream:
         return int(self._order[1][place])
 
 
-def conversation(world: World, template: ChatTemplate, source: random.Random) -> Example:
-    """The next conversation as an example that fits the context: only its replies are trained."""
+def conversation(
+    world: World, template: ChatTemplate, source: random.Random, longest: int = CONTEXT
+) -> Example:
+    """The next conversation of at most `longest` tokens as an example: only its replies are trained."""
     while True:
         ids, trained = template.example(world.next(source).messages)
-        if len(ids) <= CONTEXT:
+        if len(ids) <= longest:
             return Example(tuple(ids), tuple(trained))

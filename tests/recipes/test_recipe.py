@@ -32,9 +32,15 @@ def taught(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     """A tiny base after a few steps of the recipe's own stream: it has learnt to say that it does not know."""
     base = tmp_path_factory.mktemp("taught") / "base"
     shutil.copytree(ground.base, base)
-    decoder = model.begin(base, 3, device=torch.device("cpu"), dtype=torch.float32)
+    decoder = model.begin(base, 3, is_primed=False, device=torch.device("cpu"), dtype=torch.float32)
     stream = Stream(
-        ground.text, ground.template, steps=120, step_tokens=1200, seed=1, mixture=Mixture(0.0, 0.0)
+        ground.text,
+        ground.tokenizer,
+        ground.template,
+        steps=120,
+        step_tokens=1200,
+        seed=1,
+        mixture=Mixture(0.3, 0.3),
     )
     plan = Plan(tokens=120 * 1200, step_tokens=1200, learning_rate=1e-2)
     for _ in train(decoder, None, stream, plan.recipe):
@@ -57,7 +63,7 @@ def test_items_are_the_same_every_time_and_of_the_held_out_side() -> None:
 
 def test_bits_per_byte_fall_with_training(ground: Ground, taught: Decoder) -> None:
     text = pieces(ground.corpus, ground.tokenizer, held_out=True)
-    fresh = model.begin(ground.base, 3, device=torch.device("cpu"), dtype=torch.float32)
+    fresh = model.begin(ground.base, 3, is_primed=False, device=torch.device("cpu"), dtype=torch.float32)
     before, after = (evaluate.bits_per_byte(d, ground.tokenizer, text) for d in (fresh, taught))
     assert 0 < after < before < 16
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recipes.seedling import drills
 from recipes.seedling.corpus import documents, sources
 from recipes.seedling.stream import PIECE_TOKENS, Mixture, Stream, pieces
 from recipes.seedling.tokenizer import CONTEXT
+from recipes.seedling.writer import Writer
 from tests.recipes.conftest import Ground, write_corpus
 
 
 def stream(ground: Ground, **changes: object) -> Stream:
     numbers: dict[str, object] = {"steps": 10, "step_tokens": 2000, "seed": 5} | changes
-    return Stream(ground.text, ground.template, **numbers)  # type: ignore[arg-type]
+    return Stream(ground.text, ground.tokenizer, ground.template, **numbers)  # type: ignore[arg-type]
 
 
 def test_a_step_is_the_same_whatever_was_read_before_it(ground: Ground) -> None:
@@ -44,6 +47,25 @@ def test_prompts_are_trained_at_first_and_not_after(ground: Ground) -> None:
     source = stream(ground, mixture=replace(Mixture(0.0, 0.0), whole_until=0.5))
     assert all(all(e.trained) for e in source.at(0))
     assert not any(all(e.trained) for e in source.at(9))
+
+
+def test_drills_come_first_and_fade_out(ground: Ground) -> None:
+    source = stream(ground, mixture=Mixture(0.0, 0.0, drills_first=1.0, drills_until=0.5))
+    end = ground.tokenizer.token_id("<|end|>")
+    drilled = [sum(end not in e.ids for e in source.at(i)) / len(source.at(i)) for i in (0, 2, 9)]
+    assert drilled[0] > 0.9 > drilled[1] > 0.3 and drilled[2] == 0
+
+
+def test_drills_train_what_can_be_found_before(ground: Ground) -> None:
+    chance = random.Random(3)
+    for _ in range(50):
+        said = drills.echo(chance, range(3, 600))
+        period = said.trained.index(True)
+        assert all(said.ids[i] == said.ids[i - period] for i, t in enumerate(said.trained) if t)
+        found = drills.lookup(Writer("train"), ground.tokenizer, chance)
+        text = ground.tokenizer.decode(list(found.ids))
+        lines = text.splitlines()
+        assert all(lines.count(line) >= 3 for line in lines), text
 
 
 def test_every_piece_of_text_comes_equally_often(ground: Ground) -> None:

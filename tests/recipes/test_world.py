@@ -3,12 +3,15 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import random
 from collections.abc import Iterable, Iterator
 
 import pytest
 
 from recipes.seedling import facts, talk, writer
+from recipes.seedling.questions import as_clause
 from recipes.seedling.reading import UNKNOWN
+from recipes.seedling.relations import ANSWERS_TO, KINDS, clash, entities
 from recipes.seedling.world import ABILITIES, Conversation, conversations
 from recipes.seedling.writer import Forms, Writer, word_side
 
@@ -90,16 +93,79 @@ def test_an_answer_stands_in_its_passage_and_a_lacking_one_does_not_pretend(side
     assert {c.answer for c in some(side, 100, "unknown")} == {UNKNOWN}
 
 
+def passages(side: writer.Side, count: int) -> Iterator[tuple[Writer, facts.Passage]]:
+    hand, source = Writer(side), random.Random(5)
+    for _ in range(count):
+        hand.begin(source)
+        yield hand, facts.passage(hand, 6)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_no_question_has_two_answers_in_a_passage(side: writer.Side) -> None:
+    for _, told in passages(side, 500):
+        for one, other in itertools.combinations(told.facts, 2):
+            assert one.entity != other.entity or not clash(one.relation, other.relation)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_a_passage_lacks_is_not_in_it_in_other_words(side: writer.Side) -> None:
+    for hand, told in passages(side, 500):
+        thing, about = facts.missing(hand, told)
+        assert not any(f.entity == thing and clash(f.relation, about) for f in told.facts)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_value_stands_in_its_sentence_letter_for_letter(side: writer.Side) -> None:
+    for _, told in passages(side, 500):
+        assert all(f.value in f.sentence and f.sentence in told.text for f in told.facts)
+
+
+def test_facts_clash_when_their_values_would_answer_one_question() -> None:
+    of_project = {r.nouns[0]: r for r in facts.WRITTEN if r.kind == "project"}
+    assert clash(of_project["leader"], of_project["client"]), "both answer who"
+    assert not clash(of_project["leader"], of_project["deadline"])
+
+
+def test_every_kind_of_value_and_thing_has_its_place() -> None:
+    makes = {r.make for r in facts.WRITTEN} | {m for nouns in facts.NOUNS.values() for m in nouns}
+    assert makes <= set(ANSWERS_TO)
+    assert {r.kind for r in facts.WRITTEN} == set(facts.NOUNS) == set(KINDS)
+
+
+def test_things_of_a_passage_are_told_apart_by_name() -> None:
+    hand = Writer("test")
+    for kind in KINDS:
+        assert len({thing.called for thing in entities(hand, kind, 4)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("question", "clause"),
+    [
+        ("Where does {e} work?", "where {e} works"),
+        ("Where is the head office of {e}?", "where the head office of {e} is"),
+        ("Who has to approve {e}?", "who has to approve {e}"),
+        ("By when must {e} be finished?", "by when {e} must be finished"),
+        ("What do customers pay for {e}?", "what customers pay for {e}"),
+        ("How many pieces of {e} are left?", "how many pieces of {e} are left"),
+        ("From when does {e} apply?", "from when {e} applies"),
+        ("When did {e} join?", None),
+        ("I want to buy {e}; how much is it?", None),
+    ],
+)
+def test_a_question_becomes_a_clause_or_is_left_alone(question: str, clause: str | None) -> None:
+    assert as_clause(question) == clause
+
+
 def test_extracted_json_has_the_keys_asked_for_and_values_from_the_text() -> None:
     for conversation in some("test", 300, "extract"):
-        asked = conversation.prompt[0].text
+        asked = " ".join(m.text for m in conversation.prompt)
         for key, value in json.loads(conversation.answer).items():
             assert key in asked
             assert value is None or str(value).lower() in asked.lower()
 
 
 def test_labels_stand_in_the_prompt() -> None:
-    assert all(c.answer in c.prompt[-1].text for c in some("test", 300, "classify"))
+    assert all(any(c.answer in m.text for m in c.prompt) for c in some("test", 300, "classify"))
 
 
 def test_sums_are_right_where_they_are_written_as_sums() -> None:
