@@ -46,19 +46,20 @@ class Plan:
     seed: int = 1
     step_tokens: int = 8192
     """Few enough for thousands of updates from a small budget of tokens."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     warmup_steps: int = 100
     weight_decay: float = 0.05
-    text_first: float = 0.5
-    text_last: float = 0.15
-    drills_first: float = 0.3
-    drills_until: float = 0.1
-    short_until: float = 0.1
-    whole_until: float = 0.5
+    text_first: float = 0.3
+    text_last: float = 0.12
+    drills_first: float = 0.4
+    drills_until: float = 0.12
+    short_until: float = 0.12
+    long_from: float = 0.8
+    whole_until: float = 0.4
     muon: int = 1
     primed: int = 1
-    curve_points: int = 12
-    items: int = 200
+    curve_points: int = 16
+    items: int = 60
     """Held-out conversations for each ability at every point of the curve."""
 
     @property
@@ -112,6 +113,7 @@ class Run:
             drills_first=plan.drills_first,
             drills_until=plan.drills_until,
             short_until=plan.short_until,
+            long_from=plan.long_from,
             whole_until=plan.whole_until,
         )
         return Stream(

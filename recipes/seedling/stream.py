@@ -22,8 +22,10 @@ from recipes.seedling.tokenizer import CONTEXT, END, SPECIAL
 from recipes.seedling.world import World
 from recipes.seedling.writer import Writer
 
-PIECE_TOKENS = 512
-"""Longest piece of a document in one example."""
+PIECE_TOKENS = 255
+"""Longest piece of a document in one example: attention over short ones costs little."""
+LONG_PIECES = 4
+"""Pieces in one example once the run comes to long ones."""
 SHORTEST, SHORT = 64, 320
 """Most tokens of a conversation at first, and when nearly every one is short enough."""
 
@@ -40,6 +42,8 @@ class Mixture:
     """Share of drills at first; it falls in a straight line to none at `drills_until`."""
     short_until: float = 0.0
     """Up to here conversations are short: SHORTEST tokens at most at first, as many as fit at this point."""
+    long_from: float = 1.0
+    """From here text comes in examples of LONG_PIECES pieces, so that far places are learned, too."""
     whole_until: float = 0.0
     """Up to here some conversations are trained whole, prompts too: all at first, none at this point. Prompts
     cost their forward pass anyway, and a question that repeats the passage's names teaches copying."""
@@ -69,8 +73,12 @@ class Pieces:
         return len(self._ends)
 
     def __getitem__(self, index: int) -> Example:
+        return self.join(index, 1)
+
+    def join(self, index: int, count: int) -> Example:
+        """The pieces from `index` on as one example, up to the last piece there is."""
         start = int(self._ends[index - 1]) if index else 0
-        ids = tuple(self._tokens[start : int(self._ends[index])].tolist())
+        ids = tuple(self._tokens[start : int(self._ends[min(index + count, len(self)) - 1])].tolist())
         return Example(ids, (True,) * len(ids))
 
     @property
@@ -134,15 +142,18 @@ class Stream:
         self._writer = Writer("train")
         self._mixture = mixture or Mixture()
         shares = [self._mixture.text_share(self._progress(step)) for step in range(steps)]
-        counts = [round(share * step_tokens / text.mean_tokens) for share in shares]
+        sizes = [self._pieces_each(step) * text.mean_tokens for step in range(steps)]
+        counts = [round(share * step_tokens / size) for share, size in zip(shares, sizes, strict=True)]
         self._first = np.concatenate([[0], np.cumsum(counts)])
-        """Pieces of text that the steps before each step have read."""
+        """Examples of text that the steps before each step have read."""
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def at(self, step: int) -> list[Example]:
         """The examples of a step, text and conversations mixed."""
         source = random.Random((self._seed << 32) + step)
-        examples = [self._text[self._piece(i)] for i in range(self._first[step], self._first[step + 1])]
+        each = self._pieces_each(step)
+        places = [self._piece(i) for i in range(self._first[step], self._first[step + 1])]
+        examples = [self._text.join(place, each) for place in places]
         room = self._step_tokens - sum(len(e.ids) for e in examples)
         progress = self._progress(step)
         drills = self._mixture.drill_share(progress) * self._step_tokens
@@ -167,6 +178,9 @@ class Stream:
 
     def _progress(self, step: int) -> float:
         return step / max(1, self.steps - 1)
+
+    def _pieces_each(self, step: int) -> int:
+        return LONG_PIECES if self._progress(step) >= self._mixture.long_from else 1
 
     def _piece(self, number: int) -> int:
         """The piece that comes as the stream's `number`-th: every piece once in each round, in a new order."""

@@ -18,22 +18,22 @@ from recipes.seedling.writer import Side, Writer
 Task = Callable[[Writer], Turns]
 
 ABILITIES: dict[str, tuple[Task, float]] = {
-    "answer": (reading.answer, 5.0),
-    "lacks": (reading.lacks, 2.0),
-    "unknown": (reading.unknown, 2.0),
+    "answer": (reading.answer, 6.0),
+    "lacks": (reading.lacks, 2.5),
+    "unknown": (reading.unknown, 1.0),
     "quote": (reading.quote, 1.5),
     "check": (reading.check, 1.0),
     "follow_up": (reading.follow_up, 2.5),
     "list": (reading.list_names, 0.7),
-    "extract": (shaping.extract, 3.0),
-    "classify": (shaping.classify, 2.0),
+    "extract": (shaping.extract, 3.5),
+    "classify": (shaping.classify, 3.0),
     "rewrite": (shaping.rewrite, 1.0),
     "obey": (shaping.obey, 1.2),
-    "sums": (reckoning.add_up, 1.5),
-    "count": (reckoning.count, 0.7),
+    "sums": (reckoning.add_up, 2.0),
+    "count": (reckoning.count, 1.0),
     "compare": (reckoning.compare, 1.0),
     "choose": (reckoning.choose, 1.0),
-    "common": (talk.common, 1.5),
+    "common": (talk.common, 1.0),
     "small_talk": (talk.small_talk, 0.6),
 }
 """What is taught: a task and how often it comes. Reading comes most: it is what every other ability leans on."""

@@ -11,7 +11,7 @@ import pytest
 
 from recipes.seedling import drills
 from recipes.seedling.corpus import documents, sources
-from recipes.seedling.stream import PIECE_TOKENS, Mixture, Stream, pieces
+from recipes.seedling.stream import LONG_PIECES, PIECE_TOKENS, Mixture, Stream, pieces
 from recipes.seedling.tokenizer import CONTEXT
 from recipes.seedling.writer import Writer
 from tests.recipes.conftest import Ground, write_corpus
@@ -75,6 +75,15 @@ def test_every_piece_of_text_comes_equally_often(ground: Ground) -> None:
     assert rounds >= 1, "the test must pass one round"
     held = Counter(ground.text[i].ids for i in range(len(ground.text)))
     assert all(rounds * held[ids] <= read[ids] <= (rounds + 1) * held[ids] for ids in held)
+
+
+def test_long_examples_come_last_and_hold_what_follows_in_the_text(ground: Ground) -> None:
+    source = stream(ground, mixture=Mixture(1.0, 1.0, long_from=0.5), step_tokens=4000)
+    sizes = [max(len(e.ids) for e in source.at(i) if all(e.trained)) for i in (0, 4, 6, 9)]
+    assert max(sizes[:2]) <= PIECE_TOKENS < min(sizes[2:]) <= max(sizes[2:]) <= CONTEXT
+    joined = ground.text.join(3, LONG_PIECES)
+    assert joined.ids == tuple(t for i in range(3, 3 + LONG_PIECES) for t in ground.text[i].ids)
+    assert ground.text.join(len(ground.text) - 1, LONG_PIECES) == ground.text[len(ground.text) - 1]
 
 
 def test_pieces_are_short_and_hold_all_text_but_the_held_out(ground: Ground) -> None:

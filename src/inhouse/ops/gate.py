@@ -37,6 +37,8 @@ class _SiluMul(torch.autograd.Function):
         (grad,) = grads
         (gate_up,) = ctx.saved_tensors
         gate, up = gate_up.chunk(2, -1)
-        sigmoid = torch.sigmoid(gate)
-        silu = gate * sigmoid
-        return torch.cat([grad * up * (sigmoid + silu * (1 - sigmoid)), grad * silu], -1)
+        out = torch.empty_like(gate_up)
+        to_gate, to_up = out.chunk(2, -1)
+        torch.mul(grad, F.silu(gate), out=to_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=to_gate)
+        return out

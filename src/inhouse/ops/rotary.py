@@ -23,8 +23,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    low, high = x.float().chunk(2, -1)
-    return torch.cat([low * cos - high * sin, high * cos + low * sin], -1).to(x.dtype)
+    low, high = x.chunk(2, -1)
+    turned = torch.empty(x.shape, device=x.device)
+    to_low, to_high = turned.chunk(2, -1)
+    torch.mul(low, cos, out=to_low).addcmul_(high, sin, value=-1)
+    torch.mul(high, cos, out=to_high).addcmul_(low, sin)
+    return turned.to(x.dtype)
 
 
 class _Rotate(torch.autograd.Function):
