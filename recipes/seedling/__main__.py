@@ -173,7 +173,7 @@ def main() -> None:
             _report(run, step, peak)
         if step.step % math.ceil(step.steps / run.plan.curve_points) == 0 and step.step < step.steps:
             _measure(run, decoder, step.step)
-    _finish(run, decoder, options.out, _hardware(device), str(dtype).removeprefix("torch."))
+    _finish(run, decoder, options, _hardware(device), str(dtype).removeprefix("torch."))
 
 
 def _options() -> argparse.Namespace:
@@ -186,6 +186,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto", help="what it computes in: float32, bfloat16 or auto")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--final-items", type=int, default=1000, help="conversations for each final score")
     for name, field in Plan.__dataclass_fields__.items():
         kind = float if "float" in str(field.type) else int
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, required=name == "tokens")
@@ -225,13 +226,14 @@ def _measure(run: Run, decoder: Decoder, step: int) -> dict[str, Any]:
     return point
 
 
-def _finish(run: Run, decoder: Decoder, out: Path, hardware: str, dtype: str) -> None:
+def _finish(run: Run, decoder: Decoder, options: argparse.Namespace, hardware: str, dtype: str) -> None:
     """Exports the base and writes its card from what the exported files score."""
+    out: Path = options.out
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     save_base(decoder, part, like=run.base, dtype=torch.bfloat16)
     exported = load_base(part, device=decoder.device, dtype=torch.float32)
-    last = _measure(run, exported, run.plan.steps)
+    _measure(run, exported, run.plan.steps)
     steps = run.noted("steps")
     training = card.Training(
         command=_command(run),
@@ -251,10 +253,9 @@ def _finish(run: Run, decoder: Decoder, out: Path, hardware: str, dtype: str) ->
         part,
         exported,
         training,
-        scores=last["exact"],
-        items=run.plan.items,
-        bits_per_byte=last["bits_per_byte"],
+        scores=evaluate.score(part, options.final_items, run.corpus, device=options.device),
         curve=run.noted("curve"),
+        curve_items=run.plan.items,
         samples=_samples(run, exported),
     )
     if out.exists():

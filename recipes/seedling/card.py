@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inhouse.model.decoder import Decoder
-from recipes.seedling.evaluate import table
+from recipes.seedling.evaluate import Scores, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,9 @@ def write(
     decoder: Decoder,
     training: Training,
     *,
-    scores: dict[str, float],
-    items: int,
-    bits_per_byte: float,
+    scores: Scores,
     curve: list[dict[str, Any]],
+    curve_items: int,
     samples: list[tuple[str, str]],
 ) -> None:
     """folder/README.md."""
@@ -71,13 +70,14 @@ outputs went into it.
 - Again: `{training.command}`
 
 ## Scores
-On names and wordings that training never showed, greedy, {items} questions for each ability, exact to the letter.
+On names and wordings that training never showed, greedy, {scores.items} questions for each ability, exact to the
+letter, by `python -m recipes.seedling.evaluate FOLDER --items {scores.items} --corpus {training.corpus}`.
 
-{table(scores, items)}
-
-Bits per byte on held-out text: {bits_per_byte:.3f}.
+{table(scores)}
 
 ### Learning curve
+{curve_items} questions for each ability at each point.
+
 {_curve(curve)}
 
 ## Three conversations, unedited

@@ -1,6 +1,6 @@
 """Scores a base on the world's held-out side, ability by ability: the share of replies that are exactly right.
 
-    python -m recipes.seedling.evaluate FOLDER --items 1000 [--corpus PATH] [--json FILE]
+    python -m recipes.seedling.evaluate FOLDER --items 1000 --corpus PATH [--json FILE] [--keep]
 
 `exact_by_generating` is the measure: ask, and compare. `exact_by_reading` gives the same verdicts many times
 faster, in one pass over prompt and wanted reply: greedy decoding writes a reply exactly when each of its tokens
@@ -14,10 +14,12 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from benchmarks import results
 from inhouse.data.examples import Example
 from inhouse.data.pack import pack, split
 from inhouse.device import pick
@@ -28,11 +30,26 @@ from inhouse.schema import Message
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 from inhouse.tune.validation import evaluate
+from recipes.seedling.speed import decode_speed
 from recipes.seedling.stream import Pieces, pieces
 from recipes.seedling.world import ABILITIES, Conversation, conversations
 
 Generate = Callable[[Sequence[Message]], str]
 """A model, as somebody who asks it sees it."""
+
+FIGURES = {
+    "answer": 0.95,
+    "lacks": 0.95,
+    "unknown": 0.98,
+    "extract": 0.90,
+    "classify": 0.85,
+    "sums": 0.60,
+    "count": 0.60,
+    "compare": 0.60,
+    "follow_up": 0.85,
+}
+"""What the base is wanted to reach, as shares of exact replies; other abilities are reported."""
+DECODE_FIGURE = 300
 
 EVALUATION_SEED = 20_011
 MICRO_TOKENS = 8192
@@ -95,13 +112,63 @@ def bits_per_byte(
     return nats / math.log(2) / size
 
 
-def table(scores: dict[str, float], count: int) -> str:
-    """Scores in Markdown, each with its standard error, so that nobody reads noise as progress."""
-    lines = ["| ability | exact | ± |", "|---|---|---|"]
-    for name, share in scores.items():
-        error = math.sqrt(max(share * (1 - share), 1e-9) / count)
-        lines.append(f"| {name} | {share:.1%} | {error:.1%} |")
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """All that one evaluation found of a base."""
+
+    items: int
+    """Conversations asked for each ability."""
+    exact: dict[str, float]
+    bits_per_byte: float
+    """On all held-out text."""
+    tokens_per_s: float
+    """Written by the engine on one core of the CPU, one request at a time."""
+
+
+def score(folder: Path, count: int, corpus: Path, *, device: str = "auto") -> Scores:
+    """Everything of a finished base, from its files, computed in float32; the speed in what it is served in."""
+    decoder = load_base(folder, device=pick(device).torch_device, dtype=torch.float32)
+    tokenizer = Tokenizer.load(folder)
+    text = pieces(corpus, tokenizer, held_out=True)
+    return Scores(
+        items=count,
+        exact=abilities(decoder, ChatTemplate.load(folder, tokenizer), count),
+        bits_per_byte=bits_per_byte(decoder, tokenizer, text),
+        tokens_per_s=decode_speed(folder),
+    )
+
+
+def table(scores: Scores) -> str:
+    """Scores in Markdown beside their figures, with standard errors, so that nobody reads noise as progress."""
+    lines = ["| on the held-out side | measured | ± | figure |", "|---|---|---|---|"]
+    for name, share in scores.exact.items():
+        error = math.sqrt(max(share * (1 - share), 1e-9) / scores.items)
+        figure = _figure(share, FIGURES[name], f"{FIGURES[name]:.0%}") if name in FIGURES else ""
+        lines.append(f"| {name} | {share:.1%} | {error:.1%} | {figure} |")
+    lines.append(f"| bits per byte of text | {scores.bits_per_byte:.3f} | | |")
+    speed = _figure(scores.tokens_per_s, DECODE_FIGURE, f"{DECODE_FIGURE} tokens/s")
+    lines.append(f"| decoding, one core, one request | {scores.tokens_per_s:.0f} tokens/s | | {speed} |")
     return "\n".join(lines)
+
+
+def _figure(measured: float, wanted: float, text: str) -> str:
+    return f"at least {text}: {'met' if measured >= wanted else '**missed**'}"
+
+
+def keep(scores: Scores) -> None:
+    """Puts the scores among the benchmarks' results."""
+    rows = [
+        results.spread(name, [100 * share], "%", at_least=100 * FIGURES[name] if name in FIGURES else None)
+        for name, share in scores.exact.items()
+    ]
+    rows.append(results.spread("bits per byte of held-out text", [scores.bits_per_byte], "bits"))
+    rows.append(
+        results.spread(
+            "decoding, one core, one request", [scores.tokens_per_s], "tokens/s", at_least=DECODE_FIGURE
+        )
+    )
+    found = {"command": results.command("recipes.seedling.evaluate"), "machine": results.machine()}
+    results.write("seedling", {**found, "items": scores.items, "rows": rows})
 
 
 def _last_reply(template: ChatTemplate, conversation: Conversation) -> Example:
@@ -117,25 +184,18 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--items", type=int, default=1000, help="conversations for each ability")
-    parser.add_argument("--corpus", type=Path, help="also bits per byte on the held-out part of this corpus")
+    parser.add_argument("--corpus", type=Path, required=True, help="bits per byte on its held-out part")
     parser.add_argument("--json", type=Path, help="write the scores to this file, too")
+    parser.add_argument("--keep", action="store_true", help="put them into benchmarks/RESULTS.md, too")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
 
-    device = pick(options.device)
-    decoder = load_base(options.folder, device=device.torch_device, dtype=torch.float32)
-    tokenizer = Tokenizer.load(options.folder)
-    template = ChatTemplate.load(options.folder, tokenizer)
-    scores = abilities(decoder, template, options.items)
-    result: dict[str, object] = {"items": options.items, "exact": scores}
-    print(table(scores, options.items))
-    if options.corpus:
-        result["bits_per_byte"] = bits_per_byte(
-            decoder, tokenizer, pieces(options.corpus, tokenizer, held_out=True)
-        )
-        print(f"\nBits per byte on held-out text: {result['bits_per_byte']:.3f}")
+    scores = score(options.folder, options.items, options.corpus, device=options.device)
+    print(table(scores))
     if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(asdict(scores), indent=2) + "\n", encoding="utf-8")
+    if options.keep:
+        keep(scores)
 
 
 if __name__ == "__main__":

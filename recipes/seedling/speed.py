@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from inhouse.device import pick
 from inhouse.engine.build import build
 from inhouse.engine.engine import Engine
 from inhouse.errors import NotFound
@@ -33,7 +34,7 @@ def decode_speed(folder: Path) -> float:
 
 
 def _engine(folder: Path) -> Engine:
-    decoder = load_base(folder, device=torch.device("cpu"), dtype=torch.float32)
+    decoder = load_base(folder, device=torch.device("cpu"), dtype=pick("cpu").dtype())
     tokenizer = Tokenizer.load(folder)
     return build(
         decoder,

@@ -80,7 +80,7 @@ def command(ground: Ground, run: Path, out: Path) -> list[str]:
     if not run.exists():
         shutil.copytree(ground.base, run / "base", ignore=shutil.ignore_patterns("*.safetensors"))
     numbers = words(
-        "--tokens 24000 --step-tokens 400 --items 2 --curve-points 1 --seed 4 --threads 1 --device cpu"
+        "--tokens 24000 --step-tokens 400 --items 2 --final-items 2 --curve-points 1 --seed 4 --threads 1 --device cpu"
     )
     paths = ["--corpus", str(ground.corpus), "--out", str(out), "--run", str(run)]
     return [sys.executable, "-m", "recipes.seedling", *paths, *numbers]
