@@ -21,6 +21,7 @@ from inhouse.tune.loop import train
 from recipes.seedling import evaluate, model
 from recipes.seedling.__main__ import Plan
 from recipes.seedling.stream import Mixture, Stream, pieces
+from recipes.seedling.world import ABILITIES
 from recipes.seedling.writer import words
 from tests.recipes.conftest import Ground
 
@@ -119,3 +120,16 @@ def test_a_run_refuses_other_numbers_than_it_began_with(ground: Ground, tmp_path
     (tmp_path / "run" / "plan.json").write_text(json.dumps({"tokens": 5}))
     done = subprocess.run(changed, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "run with other numbers" in done.stderr
+
+
+def test_the_table_sets_each_score_beside_its_figure() -> None:
+    exact = {"answer": 0.953, "lacks": 0.9, "quote": 0.5}
+    lines = evaluate.table(evaluate.Scores(1000, exact, 1.234, 299.0)).splitlines()
+    assert "| answer | 95.3% | 0.7% | at least 95%: met |" in lines
+    assert "| lacks | 90.0% | 0.9% | at least 95%: **missed** |" in lines
+    assert "| quote | 50.0% | 1.6% |  |" in lines
+    assert lines[-1].endswith("299 tokens/s | | at least 300 tokens/s: **missed** |")
+
+
+def test_every_figure_is_of_an_ability() -> None:
+    assert set(evaluate.FIGURES) <= set(ABILITIES)
