@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
 import shutil
 import statistics
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from inhouse.tune.loop import Step, train
 from inhouse.tune.recipe import Recipe
 from recipes.seedling import card, evaluate, model
 from recipes.seedling import tokenizer as bpe
+from recipes.seedling.ahead import Ahead
 from recipes.seedling.corpus import sources
 from recipes.seedling.stream import Mixture, Stream, pieces
 
@@ -104,28 +107,6 @@ class Run:
         self.template = ChatTemplate.load(self.base, self.tokenizer)
         self.held_out = pieces(corpus, self.tokenizer, held_out=True, cache=folder / "cache")
 
-    def stream(self) -> Stream:
-        plan = self.plan
-        text = pieces(self.corpus, self.tokenizer, held_out=False, cache=self.folder / "cache")
-        mixture = Mixture(
-            text_first=plan.text_first,
-            text_last=plan.text_last,
-            drills_first=plan.drills_first,
-            drills_until=plan.drills_until,
-            short_until=plan.short_until,
-            long_from=plan.long_from,
-            whole_until=plan.whole_until,
-        )
-        return Stream(
-            text,
-            self.tokenizer,
-            self.template,
-            steps=plan.steps,
-            step_tokens=plan.step_tokens,
-            seed=plan.seed,
-            mixture=mixture,
-        )
-
     def note(self, kind: str, values: dict[str, Any]) -> None:
         with (self.folder / f"{kind}.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(values) + "\n")
@@ -151,6 +132,29 @@ class Run:
         file.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
 
 
+def stream(folder: Path, plan: Plan, corpus: Path) -> Stream:
+    """What the run of this folder trains on."""
+    tokenizer = Tokenizer.load(folder / "base")
+    mixture = Mixture(
+        text_first=plan.text_first,
+        text_last=plan.text_last,
+        drills_first=plan.drills_first,
+        drills_until=plan.drills_until,
+        short_until=plan.short_until,
+        long_from=plan.long_from,
+        whole_until=plan.whole_until,
+    )
+    return Stream(
+        pieces(corpus, tokenizer, held_out=False, cache=folder / "cache"),
+        tokenizer,
+        ChatTemplate.load(folder / "base", tokenizer),
+        steps=plan.steps,
+        step_tokens=plan.step_tokens,
+        seed=plan.seed,
+        mixture=mixture,
+    )
+
+
 def main() -> None:
     options = _options()
     if options.threads:
@@ -168,7 +172,7 @@ def main() -> None:
     )
     print(f"{decoder.parameters:,} parameters, {run.plan.steps} steps on {device.name} in {dtype}")
     peak = matrix_peak(device.torch_device, dtype)
-    for step in _train(run, decoder):
+    for step in _train(run, decoder, device):
         if step.step % 10 == 0 or step.step == step.steps:
             _report(run, step, peak)
         if step.step % math.ceil(step.steps / run.plan.curve_points) == 0 and step.step < step.steps:
@@ -193,10 +197,18 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _train(run: Run, decoder: Decoder) -> Iterator[Step]:
-    return train(
-        decoder, None, run.stream(), run.plan.recipe, checkpoints=Checkpoints(run.folder / "checkpoints")
-    )
+def _train(run: Run, decoder: Decoder, device: Device) -> Iterator[Step]:
+    checkpoints = Checkpoints(run.folder / "checkpoints")
+    make = partial(stream, run.folder, run.plan, run.corpus)
+    if device.type == "cpu":  # its cores are the model's; making the stream takes a fiftieth of the time
+        yield from train(decoder, None, make(), run.plan.recipe, checkpoints=checkpoints)
+        return
+    make().at(0)  # the cache is written once, here
+    source = Ahead(make, run.plan.steps, processes=max(1, (os.cpu_count() or 1) - 2))
+    try:
+        yield from train(decoder, None, source, run.plan.recipe, checkpoints=checkpoints)
+    finally:
+        source.close()
 
 
 def _report(run: Run, step: Step, peak: float) -> None:

@@ -4,12 +4,16 @@ import gzip
 import random
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recipes.seedling import drills
+from recipes.seedling.__main__ import Plan
+from recipes.seedling.__main__ import stream as run_stream
+from recipes.seedling.ahead import Ahead
 from recipes.seedling.corpus import documents, sources
 from recipes.seedling.stream import LONG_PIECES, PIECE_TOKENS, Mixture, Stream, pieces
 from recipes.seedling.tokenizer import CONTEXT
@@ -66,6 +70,16 @@ def test_drills_train_what_can_be_found_before(ground: Ground) -> None:
         text = ground.tokenizer.decode(list(found.ids))
         lines = text.splitlines()
         assert all(lines.count(line) >= 3 for line in lines), text
+
+
+def test_steps_made_ahead_in_other_processes_are_the_same(ground: Ground) -> None:
+    make = partial(run_stream, ground.base.parent, Plan(tokens=20_000, step_tokens=2000), ground.corpus)
+    ahead = Ahead(make, 10, processes=2)
+    try:
+        asked = [0, 1, 2, 7, 8, 9, 3]  # in order, then elsewhere, as after a roll-back
+        assert [ahead.at(i) for i in asked] == [make().at(i) for i in asked]
+    finally:
+        ahead.close()
 
 
 def test_every_piece_of_text_comes_equally_often(ground: Ground) -> None:
