@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,27 @@ def test_a_bad_file_is_one_line_on_stderr_and_exit_code_1(
     assert result.stdout == ""
 
 
+def test_every_problem_of_a_file_has_a_line_of_its_own(there: House, tmp_path: Path) -> None:
+    row = b'{"question": "q", "anwser": "a"}\n'
+    (tmp_path / "facts.jsonl").write_bytes(row * 102)
+    told = inhouse("tune", str(tmp_path / "facts.jsonl"), code=1).stderr.splitlines()
+    assert [f"facts.jsonl line {n}, anwser" in line for n, line in enumerate(told[:100], 1)] == [True] * 100
+    assert "Did you mean 'answer'?" in told[0]
+    assert told[100:] == ["error: facts.jsonl: the first 100 problems; mend them first."]
+
+
+def test_it_says_which_release_it_is() -> None:
+    assert inhouse("--version").stdout.strip() == f"inhouse {version('inhouse')}"
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "99999"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    assert (
+        f"port = {port} is no port. Give 0 (any free one) to 65535."
+        in inhouse("up", "--port", port, code=1).stderr
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -125,6 +147,7 @@ def test_user_errors_are_one_red_line_never_a_traceback(
 def test_a_zero_is_refused_and_not_taken_for_auto(there: House, facts: Path, flag: str) -> None:
     result = inhouse("tune", str(facts), flag, "0", "--no-follow", code=1)
     assert flag.removeprefix("--").replace("-", "_") in result.stderr.replace("n_epochs", "epochs")
+    assert "greater than" in result.stderr and "'auto'" not in result.stderr
 
 
 def test_wrong_use_is_exit_code_2() -> None:

@@ -48,8 +48,8 @@ def test_the_file_may_be_named_or_lie_in_the_data_folder(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
-        ({"INHOUSE_PORT": "many"}, ["INHOUSE_PORT", "port", "'many'", "int"]),
-        ({"INHOUSE_WORKER": "perhaps"}, ["INHOUSE_WORKER", "bool"]),
+        ({"INHOUSE_PORT": "many"}, ["INHOUSE_PORT", "port", "'many'", "whole number"]),
+        ({"INHOUSE_WORKER": "perhaps"}, ["INHOUSE_WORKER", "true or false"]),
         ({"INHOUSE_PROT": "1"}, ["INHOUSE_PROT", "no setting 'prot'", "port"]),
     ],
 )

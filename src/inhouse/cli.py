@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from functools import wraps
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar
 
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from inhouse import settings as settings_module
-from inhouse.errors import InhouseError, InvalidRequest
+from inhouse.errors import MOST_PROBLEMS, BadRows, InhouseError, InvalidRequest
 
 if TYPE_CHECKING:
     from inhouse.client.client import Client
@@ -58,7 +59,8 @@ def _told(verb: Callable[P, R]) -> Callable[P, R]:
         try:
             return verb(*args, **kwargs)
         except InhouseError as e:
-            err.print(f"error: {e.message}", style="red", markup=False, soft_wrap=True)
+            for fault in _faults(e):
+                err.print(f"error: {fault}", style="red", markup=False, soft_wrap=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt as e:
             for note in getattr(e, "__notes__", ("Stopped. Nothing on the server has changed.",)):
@@ -69,6 +71,33 @@ def _told(verb: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(1) from None
 
     return run
+
+
+def _faults(error: InhouseError) -> list[str]:
+    """What is wrong, one thing a line: a file's rows may have many faults."""
+    if not isinstance(error, BadRows):
+        return [error.message]
+    faults = [f"{error.name} {problem}" for problem in error.problems]
+    is_cut = len(faults) == MOST_PROBLEMS
+    return (
+        [*faults, f"{error.name}: the first {MOST_PROBLEMS} problems; mend them first."] if is_cut else faults
+    )
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        out.print(f"inhouse {version('inhouse')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Say which release this is.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()

@@ -90,6 +90,10 @@ class ContextLengthExceeded(InvalidRequest):
         )
 
 
+MOST_PROBLEMS = 100
+"""After so many, reading a data file stops."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowProblem:
     """One fault in a data file: where it is, what it is, and how to mend it."""
@@ -113,7 +117,7 @@ class BadRows(InvalidRequest):
         self, name: str, problems: Sequence[RowProblem], *, param: str | None = "training_file"
     ) -> None:
         self.name = name
-        self.problems = tuple(problems[:100])
+        self.problems = tuple(problems[:MOST_PROBLEMS])
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         super().__init__(f"{name} {self.problems[0]}{more}", param=param)
 

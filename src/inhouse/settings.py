@@ -189,6 +189,10 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise InvalidRequest(f"{file} is not valid TOML: {e}. Mend the line it names.") from e
 
 
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+LAST_PORT = 65535
+
+
 def _convert(name: str, kind: type, raw: Any, source: str) -> Any:
     try:
         if kind is Path:
@@ -197,9 +201,15 @@ def _convert(name: str, kind: type, raw: Any, source: str) -> Any:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
                 raw.lower()
             ]
-        return kind(raw)
+        value = kind(raw)
     except (TypeError, ValueError, KeyError) as e:
-        raise InvalidRequest(f"{source}: {name} = {raw!r} is not a {kind.__name__}.", param=name) from e
+        wanted = _KINDS.get(kind, kind.__name__)
+        raise InvalidRequest(f"{source}: {name} = {raw!r} is not {wanted}.", param=name) from e
+    if name == "port" and not 0 <= value <= LAST_PORT:
+        raise InvalidRequest(
+            f"{source}: port = {value} is no port. Give 0 (any free one) to {LAST_PORT}.", param=name
+        )
+    return value
 
 
 def client_url() -> str | None:

@@ -6,6 +6,7 @@ It knows keys and roles; it knows neither files nor lines. A key that would be i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -258,9 +259,9 @@ def _refuse_unknown(given: Mapping[str, Any], known: set[str], where: str = "") 
 
 def _refuse_key(field: str, key: Any, known: set[str]) -> NoReturn:
     shown = ascii(field)[1:-1]
-    raise BadRow(
-        shown, f"the key {short(key)} is unknown here.", f"Remove it. Known: {', '.join(sorted(known))}."
-    )
+    meant = get_close_matches(str(key)[:80], known, 1)
+    cure = f"Did you mean '{meant[0]}'?" if meant else f"Remove it. Known: {', '.join(sorted(known))}."
+    raise BadRow(shown, f"the key {short(key)} is unknown here.", cure)
 
 
 def _shown(value: Any) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, TypeAlias, cast
 
-from inhouse.errors import BadRows, InvalidRequest, RowProblem
+from inhouse.errors import MOST_PROBLEMS, BadRows, InvalidRequest, RowProblem
 from inhouse.rows.formats import BadRow, conversation
 from inhouse.rows.row import Row
 from inhouse.rows.strict_json import Unparsable, decode, parse_object, short
@@ -79,7 +79,11 @@ def read(
 
 
 def check(
-    source: Source, *, name: str | None = None, max_line_bytes: int = MAX_LINE_BYTES, limit: int = 100
+    source: Source,
+    *,
+    name: str | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    limit: int = MOST_PROBLEMS,
 ) -> Report:
     """Read the source through and report; stops at `limit` problems."""
     formats: Counter[str] = Counter()
@@ -108,7 +112,7 @@ def load(source: Source, *, name: str | None = None, max_line_bytes: int = MAX_L
         if isinstance(item, RowProblem):
             problems.append(item)
             rows.clear()
-            if len(problems) >= 100:
+            if len(problems) >= MOST_PROBLEMS:
                 break
         elif not problems:
             rows.append(item)

@@ -165,7 +165,7 @@ class Auth:
         scheme, _, secret = authorization.partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
             raise Unauthenticated(
-                "No API key. Send the header 'Authorization: Bearer <key>'; "
+                "No API key. Send the header 'Authorization: Bearer <key>', which clients do when given api_key; "
                 "the first start of a server prints an admin key."
             )
         found = await self.keyring.caller_of(secret.strip())

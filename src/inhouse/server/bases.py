@@ -65,7 +65,7 @@ def register(conn: Connection, what: str, now: float, name: str | None = None) -
     else:
         raise ModelNotFound(
             f"{what!r} is no registered base, no folder here and no hub id (owner/name). "
-            "GET /v1/models lists the registered ones.",
+            "`inhouse models` and GET /v1/models list the registered ones.",
             param="model",
         )
     for card in known.values():

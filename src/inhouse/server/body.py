@@ -105,7 +105,8 @@ def _refusal(error: ValidationError, model: type[RequestBody]) -> InvalidRequest
     where = _steps(faults[0]["loc"])
     # a union reports every branch: the one whose type fits says what is wrong, the others only that they are not it
     branches = [f for f in faults if _steps(f["loc"])[: len(where)] == where]
-    first = next((f for f in branches if not f["type"].endswith("_type")), faults[0])
+    fitting = [f for f in branches if not f["type"].endswith(("_type", "literal_error"))]
+    first = (fitting or faults)[0]
     kind, steps = first["type"], _steps(first["loc"])
     if kind == "json_invalid":
         reason = first.get("ctx", {}).get("error", "it cannot be parsed")
@@ -123,6 +124,11 @@ def _refusal(error: ValidationError, model: type[RequestBody]) -> InvalidRequest
     if top in model.only_these:
         return UnsupportedParameter(f"{top}: this server honours only {model.only_these[top]}.", param=param)
     message = first["msg"].removeprefix("Value error, ")
+    if not fitting:  # none of a union's branches has this type: it may be any of them
+        others = [
+            f["msg"].removeprefix("Input should be ") for f in branches[1:] if _steps(f["loc"]) == where
+        ]
+        message = " or ".join([message, *dict.fromkeys(others)])
     code = "invalid_type" if kind.endswith("_type") else "invalid_value"
     return InvalidRequest(f"{param}: {message}." if param else f"{message}.", param=param, code=code)
 

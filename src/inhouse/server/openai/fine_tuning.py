@@ -280,5 +280,5 @@ def _file(conn: Connection, project: str, id: str, param: str) -> File:
 def _tune_job(conn: Connection, project: str, id: str) -> Job:
     job = jobs.get(conn, project, id)
     if job.kind != "tune":
-        raise NotFound(f"There is no job {id!r}.", param="id")
+        raise NotFound(f"There is no job {id!r}. `inhouse jobs` lists yours.", param="id")
     return job

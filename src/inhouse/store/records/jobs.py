@@ -143,4 +143,4 @@ def _is(project: str | None, id: str) -> sa.ColumnElement[bool]:
 
 
 def _missing(id: str) -> NotFound:
-    return NotFound(f"There is no job {id!r}.", param="id")
+    return NotFound(f"There is no job {id!r}. `inhouse jobs` lists yours.", param="id")

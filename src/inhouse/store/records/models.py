@@ -86,5 +86,6 @@ def _card(row: sa.Row[Any]) -> ModelCard:
 
 def _missing(name: str) -> ModelNotFound:
     return ModelNotFound(
-        f"There is no model {name!r}. GET /v1/models lists those you can use.", param="model"
+        f"There is no model {name!r}. `inhouse models` and GET /v1/models list those you can use.",
+        param="model",
     )
