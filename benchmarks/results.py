@@ -32,8 +32,9 @@ def machine(*packages: str) -> dict[str, Any]:
 
 
 def command(module: str) -> str:
-    """The command that is running, as one would type it."""
-    return " ".join([f"python -m {module}", *sys.argv[1:]])
+    """The command that is running, as one would type it; where a machine keeps its files is nobody else's matter."""
+    arguments = (Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:])
+    return " ".join([f"python -m {module}", *arguments])
 
 
 def spread(

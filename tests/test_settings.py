@@ -50,6 +50,8 @@ def test_the_file_may_be_named_or_lie_in_the_data_folder(tmp_path: Path) -> None
     [
         ({"INHOUSE_PORT": "many"}, ["INHOUSE_PORT", "port", "'many'", "whole number"]),
         ({"INHOUSE_WORKER": "perhaps"}, ["INHOUSE_WORKER", "true or false"]),
+        ({"INHOUSE_TUNE_SLOTS": "-1"}, ["INHOUSE_TUNE_SLOTS", "-1 is out of range", "0 or more"]),
+        ({"INHOUSE_LEASE_S": "nan"}, ["INHOUSE_LEASE_S", "out of range"]),
         ({"INHOUSE_PROT": "1"}, ["INHOUSE_PROT", "no setting 'prot'", "port"]),
     ],
 )

@@ -5,6 +5,7 @@ The only reader of the environment. Every value remembers where it came from, fo
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tomllib
@@ -190,7 +191,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
-LAST_PORT = 65535
+_MOST = {"port": 65535}
+"""The highest value of a setting that has one. The lowest of every number is 0."""
 
 
 def _convert(name: str, kind: type, raw: Any, source: str) -> Any:
@@ -205,10 +207,9 @@ def _convert(name: str, kind: type, raw: Any, source: str) -> Any:
     except (TypeError, ValueError, KeyError) as e:
         wanted = _KINDS.get(kind, kind.__name__)
         raise InvalidRequest(f"{source}: {name} = {raw!r} is not {wanted}.", param=name) from e
-    if name == "port" and not 0 <= value <= LAST_PORT:
-        raise InvalidRequest(
-            f"{source}: port = {value} is no port. Give 0 (any free one) to {LAST_PORT}.", param=name
-        )
+    if isinstance(value, int | float) and not 0 <= value <= _MOST.get(name, math.inf):
+        most = f" to {_MOST[name]}" if name in _MOST else " or more"
+        raise InvalidRequest(f"{source}: {name} = {value} is out of range. Give 0{most}.", param=name)
     return value
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import results
 from inhouse.model.build import fresh
 from inhouse.model.config import ModelConfig
 from inhouse.model.decoder import Decoder
@@ -129,6 +130,11 @@ def test_the_table_sets_each_score_beside_its_figure() -> None:
     assert "| lacks | 90.0% | 0.9% | at least 95%: **missed** |" in lines
     assert "| quote | 50.0% | 1.6% |  |" in lines
     assert lines[-1].endswith("299 tokens/s | | at least 300 tokens/s: **missed** |")
+
+
+def test_a_kept_command_does_not_say_where_a_machine_keeps_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x.py", "bases/seedling", "--corpus", "/home/me/corpus.gz", "--keep"])
+    assert results.command("m") == "python -m m bases/seedling --corpus corpus.gz --keep"
 
 
 def test_every_figure_is_of_an_ability() -> None:

@@ -96,11 +96,10 @@ class Listener:
         _make_private(self._path)
         self._loop = asyncio.new_event_loop()
         self._thread.start()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._stop_loop)
             self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
-        except BaseException:
-            self._stop_loop()
-            raise
+            undo.pop_all()
 
     def post(self, replies: list[Reply]) -> None:
         """Hands frames to their connections; never waits."""

@@ -98,6 +98,13 @@ class Call:
         self._channels = [c for c in opened if isinstance(c, Channel)]
         self.base_digest = self._channels[0].replica.base_digest
 
+    async def start_or_close(self, receive: Receive) -> None:
+        """`start`, for a stream that outlives its route; closed by whatever stops it, a client that hangs up too."""
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            await until_gone(receive, self.start())
+            undo.pop_all()
+
     async def deltas(self) -> AsyncIterator[list[tuple[int, Delta]]]:
         """What has arrived, with the number of the request it belongs to, until all are done."""
         waiting: dict[asyncio.Task[list[EngineFrame]], int] = {}

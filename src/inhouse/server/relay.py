@@ -112,9 +112,8 @@ class Relay:
     async def _begin(self, replica: Replica, call: EngineCall) -> Channel:
         channel = await Channel.connect(replica, call)
         self._open.add(channel)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close, channel)
             await channel.begin()
-        except BaseException:
-            self.close(channel)
-            raise
+            undo.pop_all()
         return channel

@@ -118,11 +118,7 @@ async def create(request: Request) -> Response:
     call = Call(request, card, [asked.engine_request(id, who.project, adapter)])
     created = int(time.time())
     if asked.stream:
-        try:
-            await until_gone(request.receive, call.start())
-        except BaseException:
-            call.close()
-            raise
+        await call.start_or_close(request.receive)
         return EventStream(call, _chunks(call, asked, id, created))
     with call:
         choices = await until_gone(request.receive, gather(call, asked.choices))

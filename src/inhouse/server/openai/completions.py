@@ -99,12 +99,8 @@ async def create(request: Request) -> Response:
     call = Call(request, card, asked.engine_requests(id, who.project, adapter))
     created = int(time.time())
     if asked.stream:
-        try:
-            with _says_prompt():
-                await until_gone(request.receive, call.start())
-        except BaseException:
-            call.close()
-            raise
+        with _says_prompt():
+            await call.start_or_close(request.receive)
         return EventStream(call, _chunks(call, asked, id, created))
     with call, _says_prompt():
         choices = await until_gone(request.receive, gather(call, asked.choices))
