@@ -22,7 +22,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from inhouse.cli import _without_password, app
-from inhouse.client import local
+from inhouse.client import local, progress
+from inhouse.client.job import JobEvent
 from inhouse.settings import Settings
 from tests.client import conftest as shared
 from tests.server.house import TUNED, House, until
@@ -65,6 +66,15 @@ def test_tune_without_a_terminal_says_a_json_line_for_each_event(
     assert [e["train_loss"] for e in events if e["type"] == "metrics"] == [2.0, 1.0, 2 / 3]
     assert last["type"] == "model"
     assert last["model"].startswith("ft:seedling:default:x:")
+    (job,) = lines(inhouse("jobs", last["job"]))
+    assert (job["step"], job["total_steps"]) == (3, 3)
+
+
+def test_a_job_that_runs_says_how_far_it_is() -> None:
+    data = {"step": 3, "total_steps": 12, "train_loss": 0.5, "seconds_left": 70}
+    event = JobEvent("e", 0.0, "info", "metrics", "", data)
+    assert progress.facts(event) == {"step": "3 of 12", "loss": "loss 0.500", "left": "1 min 10 s left"}
+    assert progress.facts(JobEvent("e", 0.0, "info", "metrics", "")) == {}
 
 
 def test_a_job_can_be_left_found_again_and_cancelled(there: House, facts: Path) -> None:
@@ -276,6 +286,13 @@ def test_ctrl_c_ends_the_waiting_with_130_and_the_job_goes_on(there: House, fact
     assert "Traceback" not in terminal.seen
     (job,) = [j for j in lines(inhouse("jobs")) if j["state"] in ("queued", "validating_files")]
     inhouse("jobs", job["job"], "--cancel")
+
+
+def test_on_a_terminal_a_question_is_told_which_model_answers(there: House) -> None:
+    terminal = Terminal("chat", "seedling", "count 3 0")
+    terminal.sees("seedling:")
+    terminal.sees("0 1 2")
+    assert terminal.end() == 0
 
 
 def test_a_conversation_remembers_and_ends_on_an_empty_line(there: House) -> None:

@@ -18,7 +18,6 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,60 +32,12 @@ from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 from inhouse.tune.checkpoint import Checkpoints
 from inhouse.tune.loop import Step, train
-from inhouse.tune.recipe import Recipe
 from recipes.seedling import card, evaluate, model
 from recipes.seedling import tokenizer as bpe
 from recipes.seedling.ahead import Ahead
 from recipes.seedling.corpus import sources
-from recipes.seedling.stream import Mixture, Stream, pieces
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Every number of a run that decides its result. Kept with the run, so that a restart cannot mix two."""
-
-    tokens: int
-    seed: int = 1
-    step_tokens: int = 8192
-    """Few enough for thousands of updates from a small budget of tokens."""
-    learning_rate: float = 4e-3
-    warmup_steps: int = 100
-    weight_decay: float = 0.05
-    text_first: float = 0.3
-    text_last: float = 0.12
-    drills_first: float = 0.4
-    drills_until: float = 0.12
-    short_until: float = 0.12
-    long_from: float = 0.8
-    whole_until: float = 0.4
-    muon: int = 1
-    primed: int = 1
-    curve_points: int = 16
-    items: int = 60
-    """Held-out conversations for each ability at every point of the curve."""
-
-    @property
-    def steps(self) -> int:
-        return math.ceil(self.tokens / self.step_tokens)
-
-    @property
-    def recipe(self) -> Recipe:
-        return Recipe(
-            method="full",
-            epochs=1,
-            batch_size=1,
-            learning_rate=self.learning_rate,
-            warmup_steps=min(self.warmup_steps, max(1, self.steps // 10)),
-            rank=0,
-            alpha=0.0,
-            weight_decay=self.weight_decay,
-            clip=1.0,
-            checkpoint_every=max(1, min(200, self.steps // 10)),
-            seed=self.seed,
-            micro_tokens=max(4096, self.step_tokens // math.ceil(self.step_tokens / 8192)),
-            optimizer="muon" if self.muon else "adamw",
-            betas=(0.9, 0.95),
-        )
+from recipes.seedling.plan import Leg, Plan
+from recipes.seedling.stream import Stream, pieces
 
 
 class Run:
@@ -132,26 +83,18 @@ class Run:
         file.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
 
 
-def stream(folder: Path, plan: Plan, corpus: Path) -> Stream:
-    """What the run of this folder trains on."""
+def stream(folder: Path, plan: Plan, leg: Leg, corpus: Path) -> Stream:
+    """What a leg of this folder's run trains on."""
     tokenizer = Tokenizer.load(folder / "base")
-    mixture = Mixture(
-        text_first=plan.text_first,
-        text_last=plan.text_last,
-        drills_first=plan.drills_first,
-        drills_until=plan.drills_until,
-        short_until=plan.short_until,
-        long_from=plan.long_from,
-        whole_until=plan.whole_until,
-    )
     return Stream(
         pieces(corpus, tokenizer, held_out=False, cache=folder / "cache"),
         tokenizer,
         ChatTemplate.load(folder / "base", tokenizer),
-        steps=plan.steps,
+        steps=leg.steps,
         step_tokens=plan.step_tokens,
-        seed=plan.seed,
-        mixture=mixture,
+        seed=leg.seed,
+        mixture=leg.mixture,
+        is_later=leg.is_later,
     )
 
 
@@ -172,11 +115,12 @@ def main() -> None:
     )
     print(f"{decoder.parameters:,} parameters, {run.plan.steps} steps on {device.name} in {dtype}")
     peak = matrix_peak(device.torch_device, dtype)
-    for step in _train(run, decoder, device):
-        if step.step % 10 == 0 or step.step == step.steps:
-            _report(run, step, peak)
-        if step.step % math.ceil(step.steps / run.plan.curve_points) == 0 and step.step < step.steps:
-            _measure(run, decoder, step.step)
+    steps = run.plan.steps
+    for done, step in _train(run, decoder, device):
+        if done % 10 == 0 or done == steps:
+            _report(run, done, step, peak)
+        if done % math.ceil(steps / run.plan.curve_points) == 0 and done < steps:
+            _measure(run, decoder, done)
     _finish(run, decoder, options, _hardware(device), str(dtype).removeprefix("torch."))
 
 
@@ -197,27 +141,37 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _train(run: Run, decoder: Decoder, device: Device) -> Iterator[Step]:
-    checkpoints = Checkpoints(run.folder / "checkpoints")
-    make = partial(stream, run.folder, run.plan, run.corpus)
+def _train(run: Run, decoder: Decoder, device: Device) -> Iterator[tuple[int, Step]]:
+    """All legs, one after the other: (steps done since the beginning, the step)."""
+    for leg in run.plan.legs:
+        checkpoints = Checkpoints(run.folder / f"checkpoints-{leg.name}")
+        for step in _train_leg(run, leg, decoder, device, checkpoints):
+            yield leg.before + step.step, step
+
+
+def _train_leg(
+    run: Run, leg: Leg, decoder: Decoder, device: Device, checkpoints: Checkpoints
+) -> Iterator[Step]:
+    make = partial(stream, run.folder, run.plan, leg, run.corpus)
     if device.type == "cpu":  # its cores are the model's; making the stream takes a fiftieth of the time
-        yield from train(decoder, None, make(), run.plan.recipe, checkpoints=checkpoints)
+        yield from train(decoder, None, make(), leg.recipe, checkpoints=checkpoints)
         return
     make().at(0)  # the cache is written once, here
-    source = Ahead(make, run.plan.steps, processes=max(1, (os.cpu_count() or 1) - 2))
+    source = Ahead(make, leg.steps, processes=max(1, (os.cpu_count() or 1) - 2))
     try:
-        yield from train(decoder, None, source, run.plan.recipe, checkpoints=checkpoints)
+        yield from train(decoder, None, source, leg.recipe, checkpoints=checkpoints)
     finally:
         source.close()
 
 
-def _report(run: Run, step: Step, peak: float) -> None:
-    left_s = (step.steps - step.step) * step.seconds
+def _report(run: Run, done: int, step: Step, peak: float) -> None:
+    steps = run.plan.steps
+    left_s = (steps - done) * step.seconds
     share = step.operations / step.seconds / peak
     speed = {"tokens_per_s": step.tokens_per_s, "peak_share": share}
-    run.note("steps", {"step": step.step, "loss": step.loss, "norm": step.grad_norm, **speed})
+    run.note("steps", {"step": done, "loss": step.loss, "norm": step.grad_norm, **speed})
     print(
-        f"step {step.step}/{step.steps} loss {step.loss:.3f} rate {step.learning_rate:.1e} norm {step.grad_norm:.2f} "
+        f"step {done}/{steps} loss {step.loss:.3f} rate {step.learning_rate:.1e} norm {step.grad_norm:.2f} "
         f"{step.tokens_per_s:,.0f} tokens/s {share:.0%} of peak {left_s / 60:.0f} min left",
         flush=True,
     )

@@ -82,7 +82,7 @@ _ORDINALS = ("first", "second", "third", "last")
 def choose(w: Writer) -> Turns:
     """A word of a list, or a word's group; on the training side several such questions."""
     turns: Turns = []
-    for _ in range(w.number(2, 5) if w.side == "train" else 1):
+    for _ in range(w.times(2, 5)):
         kind = w.random.random()
         task = _member if kind < 0.45 else _odd if kind < 0.6 else _group if kind < 0.75 else _placed
         asked, reply = task(w)

@@ -101,7 +101,7 @@ def _asked(
     form = _PLAIN_LINE if w.chance(0.6) else w.say(_LINE).replace("{l}", "{}").replace("{d}", "{}")
     lines = [form.format(a, d) if d else a for a, d in zip(labels, descriptions, strict=True)]
     listed = "\n".join(f"- {line}" for line in lines) if w.chance(0.5) else "\n".join(lines)
-    count = w.number(1, 5) if w.side == "train" else 1
+    count = w.times(1, 5)
     turns: Turns = []
     is_by_system = w.chance(0.25)
     if is_by_system:

@@ -108,7 +108,7 @@ def _further(w: Writer, told: Passage, turns: Turns, first: int) -> Turns:
     if w.side == "test":
         return turns
     order = [i for i in w.shuffled(range(len(told.facts))) if i != first]
-    for _ in range(w.number(0, 6 if len(told.facts) < 5 else 4)):
+    for _ in range(w.times(0, 6 if len(told.facts) < 5 else 4)):
         lacks = w.chance(0.3)
         if not lacks and not order:
             break
@@ -152,7 +152,7 @@ def unknown(w: Writer) -> Turns:
     """Questions about invented things, with nothing to read."""
     turns: Turns = [("system", w.say(_RULES))] if w.chance(0.05) else []
     kind = w.one(KINDS)
-    for i in range(w.number(1, 3) if w.side == "train" else 1):
+    for i in range(w.times(1, 3)):
         if i and w.chance(0.3):
             asked = w.say(_OF_OTHER, e=entity(w, kind).called)
         else:
@@ -185,7 +185,7 @@ def quote(w: Writer) -> Turns:
     turns: Turns = []
     rule = w.say(_QUOTE)
     by_system = w.chance(0.4)
-    for i in w.shuffled(range(len(told.facts)))[: w.number(1, 3) if w.side == "train" else 1]:
+    for i in w.shuffled(range(len(told.facts)))[: w.times(1, 3)]:
         fact = told.facts[i]
         asked = facts.question(w, fact.entity, fact.relation)
         asked = asked if by_system else f"{asked} {rule}"
@@ -218,7 +218,7 @@ def check(w: Writer) -> Turns:
     """Whether a claim agrees with the passage: Yes or No. False ones often are true of something else in it."""
     told = facts.passage(w, w.number(1, 4))
     turns: Turns = []
-    for i in w.shuffled(range(len(told.facts)))[: w.number(1, 3) if w.side == "train" else 1]:
+    for i in w.shuffled(range(len(told.facts)))[: w.times(1, 3)]:
         fact = told.facts[i]
         is_true = w.chance(0.5)
         alike = [f.value for f in told.facts if f.relation.make is fact.relation.make and f is not fact]
@@ -311,7 +311,7 @@ def _leaning(w: Writer) -> Turns:
     thing, about = w.one(things), w.one(abouts)
     turns = _open(w, text, facts.question(w, thing, about))
     turns.append(("assistant", pairs[thing, about.nouns].value))
-    for _ in range(w.number(1, 4) if w.side == "train" else 1):
+    for _ in range(w.times(1, 4)):
         if w.chance(0.5):
             thing = w.one([t for t in things if t != thing])
             asked = w.say(_OF_OTHER, e=thing.called)

@@ -146,7 +146,7 @@ _LARGEST = {"+": (10, 10, 20, 20, 50, 99), "-": (10, 10, 20, 20, 50, 99), "*": (
 def add_up(w: Writer) -> Turns:
     """A small sum, difference or product, bare or in a story; on the training side many in a row."""
     turns: Turns = []
-    for _ in range(w.number(3, 7) if w.side == "train" else 1):
+    for _ in range(w.times(3, 7)):
         sign = w.one(("+", "+", "-", "-", "*"))
         is_story = w.chance(0.25)
         top = w.one(_LARGEST[sign])
@@ -208,7 +208,7 @@ _COUNTED: tuple[tuple[str, Make], ...] = (
 def count(w: Writer) -> Turns:
     """How many items a list has, from one to eight."""
     turns: Turns = []
-    for _ in range(w.number(2, 4) if w.side == "train" else 1):
+    for _ in range(w.times(2, 4)):
         noun, make = w.one(_COUNTED)
         items = [make(w) for _ in range(w.number(1, 8))]
         layout = w.random.random()
@@ -338,7 +338,7 @@ def compare(w: Writer) -> Turns:
     if w.chance(0.4):
         return _priced(w)
     turns: Turns = []
-    for _ in range(w.number(2, 6) if w.side == "train" else 1):
+    for _ in range(w.times(2, 6)):
         is_most = w.chance(0.5)
         top = w.one((10, 20, 100, 100, 1000))
         numbers = w.some(range(2, top + 1), 3 if w.chance(0.25) else 2)
@@ -361,7 +361,7 @@ def compare(w: Writer) -> Turns:
 def _priced(w: Writer) -> Turns:
     """Prices in sentences; on the training side both ends may be asked for, and other prices may follow."""
     turns: Turns = []
-    for _ in range(w.number(1, 2) if w.side == "train" else 1):
+    for _ in range(w.times(1, 2)):
         things = [w.product() for _ in range(w.number(2, 4))]
         prices = w.some(range(1, w.one((10, 20, 100, 1000)) + 1), len(things))
         lines = [

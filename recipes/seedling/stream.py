@@ -131,6 +131,7 @@ class Stream:
         step_tokens: int,
         seed: int,
         mixture: Mixture | None = None,
+        is_later: bool = False,
     ) -> None:
         self.steps = steps
         self._text = text
@@ -138,7 +139,7 @@ class Stream:
         self._template = template
         self._step_tokens = step_tokens
         self._seed = seed
-        self._world = World("train")
+        self._world = World("train", is_later=is_later)
         self._writer = Writer("train")
         self._mixture = mixture or Mixture()
         shares = [self._mixture.text_share(self._progress(step)) for step in range(steps)]

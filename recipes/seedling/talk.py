@@ -138,7 +138,7 @@ _SMALL_TALK: tuple[tuple[Forms, str], ...] = (
 def small_talk(w: Writer) -> Turns:
     """Greetings, thanks, and who the model is."""
     turns: Turns = []
-    for _ in range(w.number(1, 4) if w.side == "train" else 1):
+    for _ in range(w.times(1, 4)):
         wordings, reply = w.one(_SMALL_TALK)
         turns += [("user", w.say(wordings)), ("assistant", reply)]
     return turns
@@ -336,7 +336,7 @@ _WITH_AN_ARTICLE = frozenset({"{A} has {b}.", "{A} works with {b}.", "{A} serves
 def common(w: Writer) -> Turns:
     """Things that everybody knows, answered in a short sentence."""
     turns: Turns = []
-    for _ in range(w.number(2, 5) if w.side == "train" else 1):
+    for _ in range(w.times(2, 5)):
         known, wordings, reply = w.one(_COMMON)
         a, b = w.one(known)
         if reply in _WITH_AN_ARTICLE:

@@ -38,8 +38,28 @@ ABILITIES: dict[str, tuple[Task, float]] = {
 }
 """What is taught: a task and how often it comes. Reading comes most: it is what every other ability leans on."""
 
+LATER = {
+    "lacks": 3.0,
+    "unknown": 0.5,
+    "check": 0.7,
+    "follow_up": 4.0,
+    "extract": 5.0,
+    "classify": 6.0,
+    "obey": 1.5,
+    "sums": 0.8,
+    "count": 0.3,
+    "compare": 1.2,
+    "choose": 0.8,
+    "common": 0.4,
+    "small_talk": 0.4,
+}
+"""How often they come later on, where that changes: more of what is learnt slowly, less of what is known by then."""
+LATER_TURNS = 2
+"""Further questions of a conversation later on: a passage once read is worth more of them."""
+
 _NAMES = tuple(ABILITIES)
 _WEIGHTS = [weight for _, weight in ABILITIES.values()]
+_LATER_WEIGHTS = [LATER.get(name, weight) for name, (_, weight) in ABILITIES.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +83,17 @@ class Conversation:
 
 
 class World:
-    """A source of conversations for one side."""
+    """A source of conversations for one side, as at first or as later on in training."""
 
-    def __init__(self, side: Side) -> None:
-        self._writer = Writer(side)
+    def __init__(self, side: Side, *, is_later: bool = False) -> None:
+        self._writer = Writer(side, further=LATER_TURNS if is_later else 0)
+        self._weights = _LATER_WEIGHTS if is_later else _WEIGHTS
 
     def next(self, source: random.Random, ability: str | None = None) -> Conversation:
         """A conversation made of `source`'s next numbers and nothing else."""
         writer = self._writer
         writer.begin(source)
-        name = ability or source.choices(_NAMES, _WEIGHTS)[0]
+        name = ability or source.choices(_NAMES, self._weights)[0]
         turns = ABILITIES[name][0](writer)
         messages = tuple(Message(role=role, content=text) for role, text in turns)
         return Conversation(messages, name, tuple(writer.names), tuple(writer.wordings))

@@ -79,8 +79,9 @@ THING_KINDS = words(
 class Writer:
     """A random hand for one side. `names` and `wordings` collect what it used since `begin`."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: Side, *, further: int = 0) -> None:
         self.side: Side = side
+        self._further = further
         self.random = random.Random(0)
         self.names: list[str] = []
         self.wordings: list[str] = []
@@ -114,6 +115,10 @@ class Writer:
     def number(self, low: int, high: int) -> int:
         """A whole number from low to high, both possible."""
         return low + int(self.random.random() * (high - low + 1))
+
+    def times(self, low: int, high: int) -> int:
+        """How often to ask in one conversation: once on the test side, several times where it is practice."""
+        return 1 if self.side == "test" else self.number(low, high) + self._further
 
     # ── names ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -216,6 +216,8 @@ def chat(
         if prompt is None and not sys.stdin.isatty():
             prompt = sys.stdin.read()
         if prompt is not None:
+            if err.is_terminal:
+                err.print(f"{chosen.name}:", style="dim", markup=False, soft_wrap=True)
             _say([*history, {"role": "user", "content": prompt}], chosen, sampling)
             return
         err.print(f"{chosen.name}. An empty line or Ctrl-D ends.", style="dim", markup=False)
@@ -275,9 +277,14 @@ def jobs(
         if follow:
             _follow(job, as_json)
         elif _speaks_json(as_json):
-            _line(_job_line(job))
+            step = job.newest_step()
+            _line(_job_line(job) | (dict(step.data) if step else {}))
         else:
-            pairs = {**_job_line(job), **job.details.get("hyperparameters", {})}
+            from inhouse.client import progress
+
+            step = job.newest_step()
+            at = progress.facts(step) if step and not job.is_over else {}
+            pairs = {**_job_line(job), **at, **job.details.get("hyperparameters", {})}
             _table(
                 ("", job.id), ([key, str(value)] for key, value in pairs.items() if value not in (None, ""))
             )
@@ -353,10 +360,15 @@ def _model_and_prompt(client: Client, model: str | None, prompt: str | None) -> 
 
 def _say(messages: list[dict[str, str]], model: Model, sampling: dict[str, Any]) -> str:
     """Write the reply as it comes; returns it whole."""
-    pieces = []
-    for piece in model.chat(messages, stream=True, **sampling):
-        pieces.append(piece)
-        _write(piece)
+    pieces: list[str] = []
+    with err.status(
+        "waiting for the first word; a base that rests is loaded first", spinner="line"
+    ) as status:
+        for piece in model.chat(messages, stream=True, **sampling):
+            if not pieces:
+                status.stop()
+            pieces.append(piece)
+            _write(piece)
     _write("\n")
     return "".join(pieces)
 
@@ -410,8 +422,8 @@ def _job_line(job: Job) -> dict[str, Any]:
 
 def _table(header: Iterable[str], rows: Iterable[list[str]]) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
+    for i, name in enumerate(header):
+        table.add_column(name, overflow="fold", no_wrap=i == 0)  # the first is what one copies
     for row in rows:
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
     out.print(table)

@@ -20,7 +20,7 @@ from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 from inhouse.tune.loop import train
 from recipes.seedling import evaluate, model
-from recipes.seedling.__main__ import Plan
+from recipes.seedling.plan import Plan
 from recipes.seedling.stream import Mixture, Stream, pieces
 from recipes.seedling.world import ABILITIES
 from recipes.seedling.writer import words
@@ -45,7 +45,7 @@ def taught(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
         mixture=Mixture(0.3, 0.3),
     )
     plan = Plan(tokens=120 * 1200, step_tokens=1200, learning_rate=1e-2)
-    for _ in train(decoder, None, stream, plan.recipe):
+    for _ in train(decoder, None, stream, plan.legs[0].recipe):
         pass
     return decoder
 
@@ -82,7 +82,8 @@ def command(ground: Ground, run: Path, out: Path) -> list[str]:
     if not run.exists():
         shutil.copytree(ground.base, run / "base", ignore=shutil.ignore_patterns("*.safetensors"))
     numbers = words(
-        "--tokens 24000 --step-tokens 400 --items 2 --final-items 2 --curve-points 1 --seed 4 --threads 1 --device cpu"
+        "--tokens 16000 --second-tokens 8000 --step-tokens 400 --items 2 --final-items 2 "
+        "--curve-points 1 --seed 4 --threads 1 --device cpu"
     )
     paths = ["--corpus", str(ground.corpus), "--out", str(out), "--run", str(run)]
     return [sys.executable, "-m", "recipes.seedling", *paths, *numbers]
@@ -91,13 +92,16 @@ def command(ground: Ground, run: Path, out: Path) -> list[str]:
 def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(ground: Ground, tmp_path: Path) -> None:
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     first = subprocess.Popen(command(ground, tmp_path / "a", unbroken), cwd=ROOT, stdout=subprocess.DEVNULL)
-    second = subprocess.Popen(command(ground, tmp_path / "b", killed), cwd=ROOT, stdout=subprocess.DEVNULL)
-    while not list((tmp_path / "b/checkpoints").glob("step-*")):
-        assert second.poll() is None, "the run ended before its first checkpoint"
-        time.sleep(0.01)
-    second.send_signal(signal.SIGKILL)
-    second.wait()
-    assert not killed.exists()
+    for leg in ("first", "second"):
+        second = subprocess.Popen(
+            command(ground, tmp_path / "b", killed), cwd=ROOT, stdout=subprocess.DEVNULL
+        )
+        while not list((tmp_path / f"b/checkpoints-{leg}").glob("step-*")):
+            assert second.poll() is None, "the run ended before it had a checkpoint"
+            time.sleep(0.01)
+        second.send_signal(signal.SIGKILL)
+        second.wait()
+        assert not killed.exists()
     subprocess.run(command(ground, tmp_path / "b", killed), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     assert first.wait() == 0
     assert folder_digest(killed) == folder_digest(unbroken)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from recipes.seedling import drills
-from recipes.seedling.__main__ import Plan
 from recipes.seedling.__main__ import stream as run_stream
 from recipes.seedling.ahead import Ahead
 from recipes.seedling.corpus import documents, sources
+from recipes.seedling.plan import Plan
 from recipes.seedling.stream import LONG_PIECES, PIECE_TOKENS, Mixture, Stream, pieces
 from recipes.seedling.tokenizer import CONTEXT
 from recipes.seedling.writer import Writer
@@ -73,7 +73,8 @@ def test_drills_train_what_can_be_found_before(ground: Ground) -> None:
 
 
 def test_steps_made_ahead_in_other_processes_are_the_same(ground: Ground) -> None:
-    make = partial(run_stream, ground.base.parent, Plan(tokens=20_000, step_tokens=2000), ground.corpus)
+    plan = Plan(tokens=20_000, step_tokens=2000)
+    make = partial(run_stream, ground.base.parent, plan, plan.legs[0], ground.corpus)
     ahead = Ahead(make, 10, processes=2)
     try:
         asked = [0, 1, 2, 7, 8, 9, 3]  # in order, then elsewhere, as after a roll-back

@@ -12,7 +12,7 @@ from recipes.seedling import facts, talk, writer
 from recipes.seedling.questions import as_clause
 from recipes.seedling.reading import UNKNOWN
 from recipes.seedling.relations import ANSWERS_TO, KINDS, clash, entities
-from recipes.seedling.world import ABILITIES, Conversation, conversations
+from recipes.seedling.world import ABILITIES, LATER, Conversation, World, conversations
 from recipes.seedling.writer import Forms, Writer, word_side
 
 SIDES: tuple[writer.Side, ...] = ("train", "test")
@@ -70,6 +70,17 @@ def test_the_world_is_a_pure_function_of_its_seed() -> None:
 def test_the_world_does_not_repeat_itself() -> None:
     told = [c.messages for c in some("train", 3000, "answer")]
     assert len({str(m) for m in told}) == len(told)
+
+
+def test_later_on_each_passage_is_asked_more_and_the_test_side_stays_as_it_is() -> None:
+    def read(side: writer.Side, *, is_later: bool) -> list[Conversation]:
+        source, world = random.Random(2), World(side, is_later=is_later)
+        return [world.next(source, "answer") for _ in range(300)]
+
+    replies = [sum(len(c.messages) for c in read("train", is_later=later)) for later in (False, True)]
+    assert replies[1] > 1.15 * replies[0]
+    assert read("test", is_later=True) == read("test", is_later=False)
+    assert set(LATER) < set(ABILITIES)
 
 
 @pytest.mark.parametrize("ability", ABILITIES)

@@ -100,6 +100,11 @@ class Job:
                 return
             time.sleep(POLL_S)
 
+    def newest_step(self) -> JobEvent | None:
+        """What its training reported last: step, total_steps, train_loss, …; None before the first."""
+        page = self._http.call("GET", f"{self._path}/events", params={"limit": EVENTS_A_PAGE})
+        return next((e for e in map(_event, page["data"]) if e.type == "metrics"), None)
+
     def wait(self, progress: bool = True, *, on_event: Callable[[JobEvent], None] | None = None) -> Model:
         """The tuned model, when it is done. On a terminal a progress bar shows step, loss and time left.
 

@@ -57,6 +57,14 @@ def show(job: Job, *, enabled: bool = True, console: Console | None = None) -> N
         bar.update(task, description=_WORDS.get(job.state, job.state), left="")
 
 
+def facts(event: JobEvent) -> dict[str, str]:
+    """A training step in words, for a page that does not move."""
+    numbers = _numbers(event)
+    if "completed" in numbers and "total" in numbers:
+        numbers["step"] = f"{numbers['completed']} of {numbers['total']}"
+    return {name: numbers[name] for name in ("step", "loss", "left") if name in numbers}
+
+
 def _numbers(event: JobEvent) -> dict[str, Any]:
     """What of an event the bar shows. A metric that is missing leaves its place as it was."""
     numbers: dict[str, Any] = {}
