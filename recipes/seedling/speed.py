@@ -16,6 +16,7 @@ from inhouse.schema import EngineRequest, Sampling
 from inhouse.settings import Settings
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
+from inhouse.worker.base import serving_dtype
 
 PROMPT = "The office opens at nine. Please write down what everybody should know about it."
 NEW_TOKENS = 256
@@ -34,7 +35,8 @@ def decode_speed(folder: Path) -> float:
 
 
 def _engine(folder: Path) -> Engine:
-    decoder = load_base(folder, device=torch.device("cpu"), dtype=pick("cpu").dtype())
+    device = pick("cpu")
+    decoder = load_base(folder, device=device.torch_device, dtype=serving_dtype(folder, device, "auto"))
     tokenizer = Tokenizer.load(folder)
     return build(
         decoder,

@@ -85,8 +85,8 @@ class PagedAttend:
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None
     ) -> Tensor:
         keys, values = self.cache.keys[layer], self.cache.values[layer]
-        keys[self.write] = k
-        values[self.write] = v
+        keys.index_copy_(0, self.write, k)
+        values.index_copy_(0, self.write, v)
         out = torch.empty_like(q)  # [T, H, K]
         singles = len(self.decode)
         if singles:
@@ -95,8 +95,8 @@ class PagedAttend:
             rows = slice(chunk.start, chunk.stop)
             out[rows] = F.scaled_dot_product_attention(
                 q[rows].transpose(0, 1)[None],  # [1, H, n, K]
-                keys[chunk.places].transpose(0, 1)[None],  # [1, G, L, K]
-                values[chunk.places].transpose(0, 1)[None],
+                keys.index_select(0, chunk.places).transpose(0, 1)[None],  # [1, G, L, K]
+                values.index_select(0, chunk.places).transpose(0, 1)[None],
                 attn_mask=self._chunk_mask(number, window),
                 scale=scale,
                 enable_gqa=q.shape[1] != k.shape[1],
@@ -108,12 +108,16 @@ class PagedAttend:
         groups = keys.shape[1]
         mixed = F.scaled_dot_product_attention(
             q.unflatten(1, (groups, -1)),  # [B, G, H/G, K]
-            keys[self.decode].transpose(1, 2),  # [B, G, longest, K]
-            values[self.decode].transpose(1, 2),
+            self._gathered(keys).transpose(1, 2),  # [B, G, longest, K]
+            self._gathered(values).transpose(1, 2),
             attn_mask=self._single_mask(window)[:, None, None],  # [B, 1, 1, longest]
             scale=scale,
         )
         return mixed.flatten(1, 2)
+
+    def _gathered(self, store: Tensor) -> Tensor:
+        """What each decoding token attends to: [B, longest, G, K]."""
+        return store.index_select(0, self.decode.flatten()).view(*self.decode.shape, *store.shape[1:])
 
     def _single_mask(self, window: int | None) -> Tensor:
         key = (-1, window)

@@ -37,6 +37,7 @@ class Runner:
     """The model on its device."""
 
     def __init__(self, decoder: Decoder, cache: Cache, library: Library) -> None:
+        decoder.lay_out_for_few_rows()
         self.decoder = decoder
         self.cache = cache
         self.library = library
@@ -46,7 +47,7 @@ class Runner:
         """Puts an adapter into a slot. Raises NotFound or BadCheckpoint."""
         self.bank.load(slot, self.library.read(digest))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def run(self, batch: Batch) -> Output:
         hidden = self.decoder.forward(
             batch.tokens, batch.positions, batch.attend, self.bank.mix(batch.slots), batch.rows

@@ -85,9 +85,9 @@ def _adjust(logits: Tensor, sequence: Sequence) -> Tensor:
         values = adjusted[seen]
         factor = sampling.repetition_penalty
         adjusted[seen] = torch.where(values > 0, values / factor, values * factor)
-    counts = Counter(sequence.tokens[sequence.prompt_length :])
-    if counts and (sampling.frequency_penalty or sampling.presence_penalty):
-        ids = torch.tensor(list(counts), device=logits.device)
+    if sampling.frequency_penalty or sampling.presence_penalty:
+        counts = Counter(sequence.tokens[sequence.prompt_length :])
+        ids = torch.tensor(list(counts), device=logits.device, dtype=torch.int64)
         times = torch.tensor(list(counts.values()), device=logits.device, dtype=logits.dtype)
         adjusted[ids] -= sampling.frequency_penalty * times + sampling.presence_penalty
     return adjusted

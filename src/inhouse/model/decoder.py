@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from inhouse import ops
 from inhouse.model.config import ModelConfig
 from inhouse.model.layers import Adapters, Attend, Block, Linear, Norm, Packed, Rotation
 
@@ -78,6 +79,12 @@ class Decoder:
         tokens = torch.tensor([t for s in sequences for t in s], device=self.device)
         positions = torch.cat([torch.arange(len(s)) for s in sequences]).to(self.device)
         return self.logits(self.forward(tokens, positions, Packed([len(s) for s in sequences]), adapters))
+
+    def lay_out_for_few_rows(self) -> None:
+        """For decoding, where each sequence brings one token a step. A head that is tied may become a copy."""
+        for linear in self.linears():
+            linear.weight = ops.for_few_rows(linear.weight)
+        self.head = ops.for_few_rows(self.head)
 
     def linears(self) -> Iterator[Linear]:
         """Every linear layer that an adapter may change, in order."""

@@ -47,26 +47,27 @@ def folder_of(card: ModelCard, artifacts: Artifacts) -> Path:
     return locate(card.name, card.source)
 
 
+def serving_dtype(folder: Path, device: devices.Device, asked: str) -> torch.dtype:
+    """What a base is served in: float32 for a small one unless the settings say otherwise, as answers then do not
+    depend on what else shares the batch; else what the device prefers."""
+    if asked == "auto" and sum(f.stat().st_size for f in shard_files(folder)) < SMALL_BYTES:
+        return torch.float32
+    return device.dtype(asked)
+
+
 def open_base(
     card: ModelCard, artifacts: Artifacts, settings: Settings, *, is_exact: bool = False
 ) -> OpenBase:
     """Loads a base onto the device the settings name. Raises BadCheckpoint when it is unsafe or not whole.
 
-    `is_exact` prefers float32 for a small base unless the settings say otherwise: there it costs nothing that is
-    felt, and answers do not depend on what else shares the batch.
+    `is_exact` opens it for serving, in `serving_dtype`.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = devices.pick(settings.device)
     folder = folder_of(card, artifacts)
     tokenizer = Tokenizer.load(folder)
-    dtype = device.dtype(settings.dtype)
-    if (
-        is_exact
-        and settings.dtype == "auto"
-        and sum(f.stat().st_size for f in shard_files(folder)) < SMALL_BYTES
-    ):
-        dtype = torch.float32
+    dtype = serving_dtype(folder, device, settings.dtype) if is_exact else device.dtype(settings.dtype)
     decoder = load_base(folder, device=device.torch_device, dtype=dtype)
     if tokenizer.vocab_size > decoder.config.vocab_size:
         raise BadCheckpoint(
