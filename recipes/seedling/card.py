@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from inhouse.model.decoder import Decoder
-from recipes.seedling.evaluate import Scores, table
+from recipes.seedling.evaluate import FIGURES, Scores, table
+
+WEAK = 0.5
+"""Below this share of exact replies the card says that the base cannot do it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +87,31 @@ letter, by `python -m recipes.seedling.evaluate FOLDER --items {scores.items} --
 {_samples(samples)}
 
 ## What it cannot do
+{_missed(scores)}
+
 It knows almost nothing of the real world, writes no essays, does not reason over several steps, and speaks only
-English. Long passages and unusual wordings confuse it. It is there to be tuned and to test a platform with, not
-to be relied on.
+English. What it gets wrong it says as surely as what it gets right. It is there to be tuned and to test a platform
+with, not to be relied on.
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _missed(scores: Scores) -> str:
+    """The shortfalls in words, the worst first."""
+    ranked = sorted(scores.exact.items(), key=lambda scored: scored[1])
+    missed = [
+        f"{name} ({share:.0%}, wanted {FIGURES[name]:.0%})"
+        for name, share in ranked
+        if share < FIGURES.get(name, 0)
+    ]
+    weak = [f"{name} ({share:.0%})" for name, share in ranked if share < WEAK]
+    sentences = [
+        f"More often than not it fails at: {', '.join(weak)}." if weak else "",
+        f"It misses its figure for: {', '.join(missed)}."
+        if missed
+        else "It reaches every figure it was made for.",
+    ]
+    return "\n".join(s for s in sentences if s)
 
 
 def _curve(curve: list[dict[str, Any]]) -> str:
