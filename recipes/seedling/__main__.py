@@ -9,16 +9,15 @@ what it needs for that lies in FOLDER.run.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
-import os
 import platform
 import shutil
 import statistics
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +33,22 @@ from inhouse.tune.checkpoint import Checkpoints
 from inhouse.tune.loop import Step, train
 from recipes.seedling import card, evaluate, model
 from recipes.seedling import tokenizer as bpe
-from recipes.seedling.ahead import Ahead
 from recipes.seedling.corpus import sources
 from recipes.seedling.plan import Leg, Plan
-from recipes.seedling.stream import Stream, pieces
+from recipes.seedling.source import opened, usual_makers
+from recipes.seedling.stream import pieces
 
 
 class Run:
     """A run's folder: its plan, the untrained base, caches, checkpoints and log."""
 
-    def __init__(self, folder: Path, plan: Plan, corpus: Path) -> None:
+    def __init__(self, folder: Path, plan: Plan, corpus: Path, dtype: str) -> None:
         self.folder = folder
         self.base = folder / "base"
         self.base.mkdir(parents=True, exist_ok=True)
         self.plan = plan
         self.corpus = corpus
-        self._keep_plan()
+        self._keep_plan(dtype)
         if not (self.base / "config.json").is_file():
             print("training the tokenizer")
             bpe.write(bpe.train(corpus, seed=plan.seed), self.base)
@@ -60,7 +59,7 @@ class Run:
 
     def note(self, kind: str, values: dict[str, Any]) -> None:
         with (self.folder / f"{kind}.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(values) + "\n")
+            log.write("\n" + json.dumps(values))  # the break first: a kill may have cut the last line short
 
     def noted(self, kind: str) -> list[dict[str, Any]]:
         """What was noted, by step; of a step that was run again after a kill, the last."""
@@ -75,27 +74,21 @@ class Run:
             by_step[values["step"]] = values
         return [by_step[step] for step in sorted(by_step)]
 
-    def _keep_plan(self) -> None:
+    def _keep_plan(self, dtype: str) -> None:
         wanted = {name: getattr(self.plan, name) for name in Plan.__dataclass_fields__}
+        wanted |= {"dtype": dtype, "corpus": hashlib.sha256(self.corpus.read_bytes()).hexdigest()}
         file = self.folder / "plan.json"
-        if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != wanted:
-            sys.exit(f"{file} is of a run with other numbers. Give the same ones, or remove {self.folder}.")
-        file.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-
-
-def stream(folder: Path, plan: Plan, leg: Leg, corpus: Path) -> Stream:
-    """What a leg of this folder's run trains on."""
-    tokenizer = Tokenizer.load(folder / "base")
-    return Stream(
-        pieces(corpus, tokenizer, held_out=False, cache=folder / "cache"),
-        tokenizer,
-        ChatTemplate.load(folder / "base", tokenizer),
-        steps=leg.steps,
-        step_tokens=plan.step_tokens,
-        seed=leg.seed,
-        mixture=leg.mixture,
-        is_later=leg.is_later,
-    )
+        if file.is_file():
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            other = [name for name in wanted if kept.get(name) != wanted[name]]
+            if other:
+                sys.exit(
+                    f"{file} is of a run with another {', '.join(other)}. Give the same, or remove {self.folder}."
+                )
+            return
+        part = file.with_suffix(".part")  # whole or not at all, should this be killed
+        part.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        part.replace(file)
 
 
 def main() -> None:
@@ -107,21 +100,23 @@ def main() -> None:
         for name in Plan.__dataclass_fields__
         if getattr(options, name) is not None
     }
-    run = Run(options.run or options.out.with_name(options.out.name + ".run"), Plan(**given), options.corpus)
     device = pick(options.device)
     dtype = device.dtype(options.dtype)
+    folder = options.run or options.out.with_name(options.out.name + ".run")
+    run = Run(folder, Plan(**given), options.corpus, _plain(dtype))
     decoder = model.begin(
         run.base, run.plan.seed, is_primed=bool(run.plan.primed), device=device.torch_device, dtype=dtype
     )
     print(f"{decoder.parameters:,} parameters, {run.plan.steps} steps on {device.name} in {dtype}")
     peak = matrix_peak(device.torch_device, dtype)
     steps = run.plan.steps
-    for done, step in _train(run, decoder, device):
+    makers = usual_makers(device.type) if options.makers is None else options.makers
+    for done, step in _train(run, decoder, makers):
         if done % 10 == 0 or done == steps:
             _report(run, done, step, peak)
         if done % math.ceil(steps / run.plan.curve_points) == 0 and done < steps:
             _measure(run, decoder, done)
-    _finish(run, decoder, options, _hardware(device), str(dtype).removeprefix("torch."))
+    _finish(run, decoder, options, _hardware(device), _plain(dtype))
 
 
 def _options() -> argparse.Namespace:
@@ -134,6 +129,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto", help="what it computes in: float32, bfloat16 or auto")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--makers", type=int, help="processes that write the stream ahead (0 on a CPU)")
     parser.add_argument("--final-items", type=int, default=1000, help="conversations for each final score")
     for name, field in Plan.__dataclass_fields__.items():
         kind = float if "float" in str(field.type) else int
@@ -141,27 +137,17 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _train(run: Run, decoder: Decoder, device: Device) -> Iterator[tuple[int, Step]]:
+def _train(run: Run, decoder: Decoder, makers: int) -> Iterator[tuple[int, Step]]:
     """All legs, one after the other: (steps done since the beginning, the step)."""
     for leg in run.plan.legs:
         checkpoints = Checkpoints(run.folder / f"checkpoints-{leg.name}")
-        for step in _train_leg(run, leg, decoder, device, checkpoints):
+        for step in _train_leg(run, leg, decoder, checkpoints, makers):
             yield leg.before + step.step, step
 
 
-def _train_leg(
-    run: Run, leg: Leg, decoder: Decoder, device: Device, checkpoints: Checkpoints
-) -> Iterator[Step]:
-    make = partial(stream, run.folder, run.plan, leg, run.corpus)
-    if device.type == "cpu":  # its cores are the model's; making the stream takes a fiftieth of the time
-        yield from train(decoder, None, make(), leg.recipe, checkpoints=checkpoints)
-        return
-    make().at(0)  # the cache is written once, here
-    source = Ahead(make, leg.steps, processes=max(1, (os.cpu_count() or 1) - 2))
-    try:
+def _train_leg(run: Run, leg: Leg, decoder: Decoder, checkpoints: Checkpoints, makers: int) -> Iterator[Step]:
+    with opened(run.folder, run.plan, leg, run.corpus, makers=makers) as source:
         yield from train(decoder, None, source, leg.recipe, checkpoints=checkpoints)
-    finally:
-        source.close()
 
 
 def _report(run: Run, done: int, step: Step, peak: float) -> None:
@@ -243,6 +229,10 @@ def _samples(run: Run, decoder: Decoder) -> list[tuple[str, str]]:
     generate = evaluate.generator(decoder, run.tokenizer, run.template)
     asked = [evaluate.items(name, 1, seed=run.plan.seed)[0] for name in ("answer", "unknown", "extract")]
     return [("\n\n".join(m.text for m in c.prompt), generate(c.prompt)) for c in asked]
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _hardware(device: Device) -> str:

@@ -6,6 +6,8 @@ Steps are pure functions of their number, so it does not matter who makes them. 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -43,8 +45,17 @@ class Ahead:
 
 
 def _begin(make: Callable[[], Source]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     global _source  # a pool's initializer has no other way to leave something behind
     _source = make()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot close the pool, and a maker that waits for work would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a maker is somebody's child"
+    parent.join()
+    os._exit(1)
 
 
 def _at(step: int) -> list[Example]:

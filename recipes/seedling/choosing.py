@@ -63,7 +63,7 @@ _KIND = forms("""Is {w} {g} or {h}?
     Which is right for {w}, {g} or {h}?
     {w}: {g} or {h}?
     Tell me if {w} is {g} or {h}.
-    What is {w}, {g} or {h}?""")
+    Would you say {w} is {g} or {h}?""")
 _PLACE = forms(r"""What is the {o} item of this list? {l}
     Give me the {o} entry: {l}
     Which item is the {o}? {l}

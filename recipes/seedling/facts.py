@@ -102,7 +102,7 @@ _MAKES = {kind: tuple(nouns) for kind, nouns in NOUNS.items()}
 _COMPOSED_STATEMENTS = forms("""The {a} of {e} is {v}.
     {e} has {v} as {its} {a}.
     The {a} for {e} is {v}.
-    {v} is the {a} of {e}.
+    For {e}, {v} is the {a}.
     For {e}, the {a} is {v}.
     As for {e}, the {a} is {v}.
     {e}: {a} {v}.

@@ -57,12 +57,13 @@ _NEXT = forms(r"""And this one: {m}
 _LINE = forms("""{l} - {d}
     {l} = {d}
     {l} ({d})
-    {l} ... {d}
+    Use {l} for {d}
     {l}, for {d}
     {l} means: {d}
     {l} is for this: {d}
-    {l} means {d}""")
+    {l} is the label for {d}""")
 _PLAIN_LINE = "{}: {}"
+"""The commonest way; the test side never lists labels like this."""
 
 
 def classify(w: Writer) -> Turns:
@@ -98,7 +99,8 @@ def _asked(
     w: Writer, labels: Sequence[str], descriptions: Sequence[str], write: Callable[[int], str]
 ) -> Turns:
     """Labels and messages as turns: one message, and on the training side more of them."""
-    form = _PLAIN_LINE if w.chance(0.6) else w.say(_LINE).replace("{l}", "{}").replace("{d}", "{}")
+    is_plain = w.chance(0.6) and w.side == "train"
+    form = _PLAIN_LINE if is_plain else w.say(_LINE).replace("{l}", "{}").replace("{d}", "{}")
     lines = [form.format(a, d) if d else a for a, d in zip(labels, descriptions, strict=True)]
     listed = "\n".join(f"- {line}" for line in lines) if w.chance(0.5) else "\n".join(lines)
     count = w.times(1, 5)
@@ -126,7 +128,7 @@ _LETTER = forms(r"""Hello,\n{m}
     Dear team,\n{m}
     Good morning. {m}
     A short note: {m}
-    Good morning,\n{m}
+    A good day to you. {m}
     {m} Please reply soon.
     {m}\nBest regards,\n{n}
     {m} Please call me.

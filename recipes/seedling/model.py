@@ -51,7 +51,11 @@ def write_config(folder: Path, **changes: int) -> None:
         "pad_token_id": config["pad_token_id"],
     }
     for name, values in (("generation_config.json", generation), ("config.json", config)):
-        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        part = (
+            folder / f"{name}.part"
+        )  # whole or not at all: the last one says that the tokenizer is there, too
+        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        part.replace(folder / name)
 
 
 def begin(folder: Path, seed: int, *, is_primed: bool, device: torch.device, dtype: torch.dtype) -> Decoder:

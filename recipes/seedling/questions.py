@@ -163,7 +163,7 @@ ASKS = forms("""What is {np}?
     Can you say what {np} is?""")
 """How any noun is asked for."""
 
-_PHRASES = forms("""the {a} of {e}
+PHRASES = forms("""the {a} of {e}
     {e}'s {a}
     the {a} for {e}
     the {a} that {e} has
@@ -265,9 +265,9 @@ def lower(text: str) -> str:
 
 
 def _by_noun(w: Writer, called: str, about: Relation) -> str:
-    phrase = w.say(_PHRASES, a=w.one(about.nouns), e=called)
+    phrase = w.say(PHRASES, a=w.one(about.nouns), e=called)
     while "'s " in phrase and about.kind == "rule":  # nobody says "travel over $50's form"
-        phrase = w.say(_PHRASES, a=w.one(about.nouns), e=called)
+        phrase = w.say(PHRASES, a=w.one(about.nouns), e=called)
     asks = BY_VALUE[about.make] if about.make in BY_VALUE and w.chance(0.4) else ASKS
     return w.say(asks, np=phrase)
 

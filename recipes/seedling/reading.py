@@ -10,7 +10,7 @@ from typing import Literal
 
 from recipes.seedling import facts
 from recipes.seedling.facts import Fact, Passage
-from recipes.seedling.questions import led_in
+from recipes.seedling.questions import PHRASES, led_in
 from recipes.seedling.relations import KINDS, Entity, Relation, entities, entity
 from recipes.seedling.writer import Writer, forms
 
@@ -214,6 +214,10 @@ _CHECK = forms(r"""Is {v} right for {np}? Answer yes or no.
     Please confirm: is {v} {np}?""")
 
 
+_PHRASE = "the {a} of {e}"
+"""How the training side calls what it checks; the test side has its own ways."""
+
+
 def check(w: Writer) -> Turns:
     """Whether a claim agrees with the passage: Yes or No. False ones often are true of something else in it."""
     told = facts.passage(w, w.number(1, 4))
@@ -224,7 +228,10 @@ def check(w: Writer) -> Turns:
         alike = [f.value for f in told.facts if f.relation.make is fact.relation.make and f is not fact]
         other = w.one(alike) if alike and w.chance(0.4) else fact.relation.make(w)
         claimed = fact.value if is_true else other
-        phrase = f"the {w.one(fact.relation.nouns)} of {fact.entity.called}"
+        noun = w.one(fact.relation.nouns)
+        phrase = _PHRASE.format(a=noun, e=fact.entity.called)
+        if w.side == "test":
+            phrase = w.say(PHRASES, a=noun, e=fact.entity.called)
         asked = facts.capital(w.say(_CHECK, np=phrase, v=claimed))
         turns += _open(w, told.text, asked) if not turns else [("user", asked)]
         turns.append(("assistant", "Yes" if claimed == fact.value else "No"))

@@ -274,7 +274,7 @@ _SMALLEST_OF = forms("""Which is the smallest of {l}?
 _OWNED = forms("""{n} has {a} {x}, and {m} has {b}.
     {n} sold {a} {x} and {m} sold {b}.
     There are {a} {x} for {n} and {b} for {m}.
-    {n} sold {a} {x}, and {m} sold {b}.
+    {n} sold {a} {x}; as for {m}, it was {b}.
     {n} counts {a} {x}; {m} counts {b}.
     {n} got {a} {x} and {m} got {b}.
     {n} ordered {a} {x}, but {m} ordered {b}.

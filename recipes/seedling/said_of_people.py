@@ -23,7 +23,7 @@ PEOPLE: tuple[Relation, ...] = (
         In which city is the office of {e}?
         Where do I find {e}?
         At which office does {e} work?
-        Where is the office of {e}?"""),
+        In which place is the office of {e}?"""),
     written("person", "boss|manager|supervisor", W.person,
         """{e} reports to {v}.
         The boss of {e} is {v}.
@@ -44,7 +44,7 @@ PEOPLE: tuple[Relation, ...] = (
         Who is the manager of {e}?
         Who does {e} work for?
         By whom is {e} supervised?
-        Who is the supervisor of {e}?"""),
+        Who has {e} under supervision?"""),
     written("person", "phone extension|extension|telephone number", W.phone,
         """The extension of {e} is {v}.
         {e} can be called on {v}.
@@ -210,7 +210,7 @@ PEOPLE: tuple[Relation, ...] = (
         """Where does {e} have its head office?
         Where is the head office of {e}?
         From where is {e} run?
-        In which city is the head office of {e}?
+        In which city does {e} have its head office?
         From which city is {e} run?
         In which city are the headquarters of {e}?
         Where are the headquarters of {e}?

@@ -36,7 +36,7 @@ THINGS: tuple[Relation, ...] = (
         """The part number of {e} is {v}.
         {e} has part number {v}.
         Part number {v} belongs to {e}.
-        {e} has the part number {v}.
+        {e} is sold with the part number {v}.
         {e} is stocked as {v}.
         {e} is in the catalogue as {v}.
         To get {e}, order {v}.
@@ -116,7 +116,7 @@ THINGS: tuple[Relation, ...] = (
         How long does the guarantee on {e} run?
         How long a guarantee do we give on {e}?
         How long a warranty does {e} have?
-        How long does the warranty of {e} last?"""),
+        How long does {e} have its warranty?"""),
     written("product", "stock|stock level", W.count,
         """We have {v} pieces of {e} in stock.
         {v} pieces of {e} are left.

@@ -342,7 +342,7 @@ WORK: tuple[Relation, ...] = (
         """{e} is filed under {v}.
         The document number of {e} is {v}.
         {e} is document {v}.
-        {e} has the document number {v}.
+        {e} is filed with the document number {v}.
         Document {v} holds {e}.
         You find {e} under {v}.
         We filed {e} under the number {v}.
@@ -393,7 +393,7 @@ WORK: tuple[Relation, ...] = (
         """{e} is worth {v}.
         The value of {e} is {v}.
         {e} has a value of {v}.
-        The worth of {e} is {v}.
+        {e} comes to a worth of {v}.
         {e} brings us {v}.
         We earn {v} from {e}.
         {e} was valued at {v}.
@@ -401,7 +401,7 @@ WORK: tuple[Relation, ...] = (
         """How much is {e} worth?
         What is {e} worth?
         What value does {e} have?
-        What is the worth of {e}?
+        What worth does {e} come to?
         How much does {e} bring us?
         How much do we earn from {e}?
         At how much was {e} valued?

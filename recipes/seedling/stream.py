@@ -52,7 +52,8 @@ class Mixture:
         return self.text_first + (self.text_last - self.text_first) * progress
 
     def drill_share(self, progress: float) -> float:
-        return self.drills_first * max(0.0, 1 - progress / self.drills_until)
+        left = 1 - progress / self.drills_until if self.drills_until else 0.0
+        return self.drills_first * max(0.0, left)
 
     def longest(self, progress: float) -> int:
         grown = progress / self.short_until if self.short_until else 1.0
@@ -109,6 +110,11 @@ def pieces(corpus: Path, tokenizer: Tokenizer, *, held_out: bool, cache: Path | 
         ends += range(total + PIECE_TOKENS, total + len(ids), PIECE_TOKENS)
         total += len(ids)
         ends.append(total)
+    if not tokens:
+        raise ValueError(
+            f"{corpus} has no document for the {side} side: a hash of each document's source decides, so many "
+            "documents need many sources."
+        )
     made = Pieces(np.concatenate(tokens), np.array(ends, dtype=np.int64))
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,11 @@ _SMALL_TALK: tuple[tuple[Forms, str], ...] = (
             Hi there
             Hey
             Good morning
-            Good morning!
+            Good morning to you
             Hello there!
             Hi!
             Good afternoon
-            Hello there
+            A good day to you
             Good evening
             Hello, good day
             Hello, model

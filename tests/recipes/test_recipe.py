@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -20,11 +22,12 @@ from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 from inhouse.tune.loop import train
 from recipes.seedling import evaluate, model
+from recipes.seedling.__main__ import Run
 from recipes.seedling.plan import Plan
 from recipes.seedling.stream import Mixture, Stream, pieces
 from recipes.seedling.world import ABILITIES
 from recipes.seedling.writer import words
-from tests.recipes.conftest import Ground
+from tests.recipes.conftest import Ground, write_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,7 +80,7 @@ def test_the_seedling_is_small_enough_to_ship(tmp_path: Path) -> None:
     assert decoder.config.context == 1024
 
 
-def command(ground: Ground, run: Path, out: Path) -> list[str]:
+def command(ground: Ground, run: Path, out: Path, *more: str) -> list[str]:
     """A tiny run: the base's folder is laid ready, so that the recipe keeps its small tokenizer and sizes."""
     if not run.exists():
         shutil.copytree(ground.base, run / "base", ignore=shutil.ignore_patterns("*.safetensors"))
@@ -86,15 +89,30 @@ def command(ground: Ground, run: Path, out: Path) -> list[str]:
         "--curve-points 1 --seed 4 --threads 1 --device cpu"
     )
     paths = ["--corpus", str(ground.corpus), "--out", str(out), "--run", str(run)]
-    return [sys.executable, "-m", "recipes.seedling", *paths, *numbers]
+    return [sys.executable, "-m", "recipes.seedling", *paths, *numbers, *more]
+
+
+def of_command_line(word: str) -> list[str]:
+    """Processes that were started with this word in their command or environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if word.encode() in (folder / "environ").read_bytes():
+                found.append(folder.name)
+    return found
 
 
 def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(ground: Ground, tmp_path: Path) -> None:
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    mark = f"MARK={tmp_path}"
     first = subprocess.Popen(command(ground, tmp_path / "a", unbroken), cwd=ROOT, stdout=subprocess.DEVNULL)
-    for leg in ("first", "second"):
+    for leg, makers in (("first", "2"), ("second", "0")):
         second = subprocess.Popen(
-            command(ground, tmp_path / "b", killed), cwd=ROOT, stdout=subprocess.DEVNULL
+            command(ground, tmp_path / "b", killed, "--makers", makers),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"MARK": str(tmp_path)},
         )
         while not list((tmp_path / f"b/checkpoints-{leg}").glob("step-*")):
             assert second.poll() is None, "the run ended before it had a checkpoint"
@@ -102,6 +120,10 @@ def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(ground: Ground, tmp
         second.send_signal(signal.SIGKILL)
         second.wait()
         assert not killed.exists()
+        until = time.monotonic() + 20
+        while of_command_line(mark) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert of_command_line(mark) == [], "what wrote the stream ahead goes with the run"
     subprocess.run(command(ground, tmp_path / "b", killed), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     assert first.wait() == 0
     assert folder_digest(killed) == folder_digest(unbroken)
@@ -124,7 +146,29 @@ def test_a_run_refuses_other_numbers_than_it_began_with(ground: Ground, tmp_path
     changed = command(ground, tmp_path / "run", tmp_path / "out")
     (tmp_path / "run" / "plan.json").write_text(json.dumps({"tokens": 5}))
     done = subprocess.run(changed, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "run with other numbers" in done.stderr
+    assert done.returncode == 1 and "is of a run with another tokens" in done.stderr
+
+
+def test_a_run_refuses_another_corpus_and_another_type(ground: Ground, tmp_path: Path) -> None:
+    shutil.copytree(ground.base, tmp_path / "base")
+    other = tmp_path / "other.jsonl.gz"
+    write_corpus(other, documents=60)
+    Run(tmp_path, Plan(tokens=5), ground.corpus, "float32")
+    Run(tmp_path, Plan(tokens=5), ground.corpus, "float32")
+    with pytest.raises(SystemExit, match="another dtype"):
+        Run(tmp_path, Plan(tokens=5), ground.corpus, "bfloat16")
+    with pytest.raises(SystemExit, match="another corpus"):
+        Run(tmp_path, Plan(tokens=5), other, "float32")
+
+
+def test_a_line_that_a_kill_cut_short_takes_no_other_along(ground: Ground, tmp_path: Path) -> None:
+    shutil.copytree(ground.base, tmp_path / "base")
+    run = Run(tmp_path, Plan(tokens=5), ground.corpus, "float32")
+    run.note("steps", {"step": 1})
+    with (tmp_path / "steps.jsonl").open("a") as log:
+        log.write('\n{"step": 2, "lo')
+    run.note("steps", {"step": 3})
+    assert run.noted("steps") == [{"step": 1}, {"step": 3}]
 
 
 def test_the_table_sets_each_score_beside_its_figure() -> None:

@@ -106,14 +106,18 @@ def test_no_word_is_of_two_groups() -> None:
 
 @pytest.mark.parametrize("side", SIDES)
 def test_counts_are_the_number_of_items(side: Side) -> None:
+    seen = 0
     for conversation in some(side, 200, "count"):
         for asked, reply in itertools.pairwise(conversation.messages):
             if reply.role == "assistant" and "," in asked.text:
                 assert int(reply.text) == asked.text.count(", ") + 1
+                seen += 1
+    assert seen > 30
 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_of_two_numbers_the_one_asked_for_is_given(side: Side) -> None:
+    seen = 0
     for conversation in some(side, 300, "compare"):
         for asked, reply in itertools.pairwise(conversation.messages):
             pair = re.search(r"\b(\d+) or (\d+)\b", asked.text)
@@ -121,3 +125,5 @@ def test_of_two_numbers_the_one_asked_for_is_given(side: Side) -> None:
                 is_less = re.search("less|small|low", asked.text)
                 numbers = [int(pair[1]), int(pair[2])]
                 assert int(reply.text) == (min(numbers) if is_less else max(numbers))
+                seen += 1
+    assert seen > 10

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from recipes.seedling import drills
-from recipes.seedling.__main__ import stream as run_stream
 from recipes.seedling.ahead import Ahead
 from recipes.seedling.corpus import documents, sources
 from recipes.seedling.plan import Plan
+from recipes.seedling.source import stream as run_stream
 from recipes.seedling.stream import LONG_PIECES, PIECE_TOKENS, Mixture, Stream, pieces
 from recipes.seedling.tokenizer import CONTEXT
 from recipes.seedling.writer import Writer
@@ -116,6 +116,17 @@ def test_the_cache_gives_what_was_cached_and_not_another_corpus(ground: Ground, 
     other = pieces(tmp_path / "other.gz", ground.tokenizer, held_out=True, cache=tmp_path)
     assert len(other) < len(made)
     assert np.load(next(tmp_path.glob("*.npz")))["tokens"].dtype == np.uint16
+
+
+def test_a_corpus_without_a_held_out_side_is_refused_in_words(ground: Ground, tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "one.gz", "wt", encoding="utf-8") as lines:
+        lines.write('{"source": "a/b", "text": "One document."}\n')
+    with pytest.raises(ValueError, match="no document for the held-out side"):
+        pieces(tmp_path / "one.gz", ground.tokenizer, held_out=True)
+
+
+def test_without_drills_there_are_none() -> None:
+    assert Mixture(drills_first=0.5, drills_until=0.0).drill_share(0.0) == 0.0
 
 
 def test_holding_out_depends_on_the_source_alone(ground: Ground) -> None:

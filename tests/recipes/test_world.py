@@ -4,11 +4,12 @@ import gc
 import itertools
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator
 
 import pytest
 
-from recipes.seedling import facts, talk, writer
+from recipes.seedling import facts, questions, talk, writer
 from recipes.seedling.questions import as_clause
 from recipes.seedling.reading import UNKNOWN
 from recipes.seedling.relations import ANSWERS_TO, KINDS, clash, entities
@@ -53,6 +54,72 @@ def test_no_wording_is_written_down_for_both_sides() -> None:
     train, test = ({line.lower() for f in written for line in f.of(side)} for side in SIDES)
     assert len(train) > 500 and len(test) > 150
     assert train & test == set()
+
+
+def plain(text: str) -> str:
+    """Letters, digits and slots alone: punctuation and capitals make no other wording."""
+    return re.sub(r"[^a-z0-9{} ]", "", re.sub(r"\s+", " ", text.lower().replace("\\n", " "))).strip()
+
+
+def test_wordings_of_the_sides_differ_in_more_than_punctuation() -> None:
+    written = [item for item in gc.get_objects() if type(item) is Forms]
+    train, test = ({plain(line) for f in written for line in f.of(side)} for side in SIDES)
+    assert train & test == set()
+
+
+def asked_or_told(side: writer.Side) -> set[str]:
+    """Every question and statement about a written relation, its thing and value left open."""
+    said = set()
+    for r in facts.WRITTEN:
+        clauses = [c for q in r.questions.of(side) if (c := as_clause(q))]
+        asks = (
+            *questions.ASKS.of(side),
+            *(questions.BY_VALUE[r.make].of(side) if r.make in questions.BY_VALUE else ()),
+        )
+        phrases = [p.format(a=n, e="{e}") for n in r.nouns for p in questions.PHRASES.of(side)]
+        said |= {
+            plain(f"{r.kind} {line}")
+            for line in (
+                *r.questions.of(side),
+                *(o.format(c=c) for c in clauses for o in questions._OPENERS.of(side)),
+                *(a.format(np=np) for np in phrases for a in asks),
+                *r.statements.of(side),
+                *(line.replace("{a}", n) for line in facts._COMPOSED_STATEMENTS.of(side) for n in r.nouns),
+            )
+        }
+    return said
+
+
+def test_nothing_is_asked_or_told_in_the_same_words_on_both_sides() -> None:
+    """What is put together from two lists of one side may equal what stands in a list of the other."""
+    train, test = asked_or_told("train"), asked_or_told("test")
+    assert len(train) > 50_000 and len(test) > 8_000
+    assert train & test == set()
+
+
+def test_no_listed_name_of_one_side_is_invented_by_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    syllables = [a + b for a in set(writer.ONSETS) for b in set(writer.VOWELS)]
+    short = ((a + b + c).capitalize() for a in syllables for b in syllables for c in set(writer.CODAS))
+    listed = {name for names in (writer.FIRST_NAMES, writer.CITIES) for name in (*names.train, *names.test)}
+    invented = {word for word in short if word in listed}
+    assert "Karen" in invented, "the test would notice"
+    held_out = {name for names in (writer.FIRST_NAMES, writer.CITIES) for name in names.test}
+    assert {name for name in invented & held_out if word_side(name) == "train"} == set()
+    assert "Karen" in writer.FIRST_NAMES.train and word_side("Karen") == "test"
+    hand = Writer("test")
+    hand.begin(random.Random(0))
+    monkeypatch.setattr(hand, "one", Spelling("k", "a", "r", "e", "n", "m", "o", "m", "o", "").next)
+    assert hand.word(2) == "Momo"
+
+
+class Spelling:
+    """Instead of chance: the next letters in a row."""
+
+    def __init__(self, *letters: str) -> None:
+        self._letters = iter(letters)
+
+    def next(self, options: object) -> str:
+        return next(self._letters)
 
 
 def test_names_of_a_conversation_are_of_its_side() -> None:
@@ -180,6 +247,7 @@ def test_labels_stand_in_the_prompt() -> None:
 
 
 def test_sums_are_right_where_they_are_written_as_sums() -> None:
+    seen = 0
     for conversation in some("train", 300, "sums"):
         pairs = itertools.pairwise(conversation.messages)
         for asked, reply in pairs:
@@ -190,6 +258,8 @@ def test_sums_are_right_where_they_are_written_as_sums() -> None:
                     int(reply.text)
                     == {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b)}[sign]
                 )
+                seen += 1
+    assert seen > 30
 
 
 def test_it_says_what_it_is() -> None:

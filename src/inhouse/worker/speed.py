@@ -35,19 +35,26 @@ class Speed:
         return has_settled or step.step == step.steps
 
     def facts(self) -> dict[str, Any]:
-        """The means so far. The first call measures the peak, which takes a fifth of a second."""
-        self._peak = self._peak or matrix_peak(self._device, self._dtype)
-        return {
+        """The means so far. The first call measures the peak, which takes a fifth of a second; where the job has left
+        no memory for that, the share of the peak is not told."""
+        facts: dict[str, Any] = {
             "tokens_per_s": self._tokens / self._seconds,
-            "peak_share": self._operations / self._seconds / self._peak,
-            "peak_tflops": self._peak / 1e12,
             "dtype": str(self._dtype).removeprefix("torch."),
         }
+        try:
+            self._peak = self._peak or matrix_peak(self._device, self._dtype)
+        except torch.OutOfMemoryError:
+            return facts
+        share = self._operations / self._seconds / self._peak
+        return facts | {"peak_share": share, "peak_tflops": self._peak / 1e12}
 
 
 def sentence(facts: dict[str, Any]) -> str:
     """3,412 tokens/s, 43 % of this machine's matrix peak (0.31 TFLOP/s in bfloat16)."""
+    speed = f"{facts['tokens_per_s']:,.0f} tokens/s"
+    if "peak_share" not in facts:
+        return f"{speed} in {facts['dtype']}."
     return (
-        f"{facts['tokens_per_s']:,.0f} tokens/s, {facts['peak_share'] * 100:.0f} % of this machine's matrix peak "
+        f"{speed}, {facts['peak_share'] * 100:.0f} % of this machine's matrix peak "
         f"({facts['peak_tflops']:.2g} TFLOP/s in {facts['dtype']})."
     )
