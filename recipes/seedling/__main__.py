@@ -100,6 +100,8 @@ def main() -> None:
         for name in Plan.__dataclass_fields__
         if getattr(options, name) is not None
     }
+    if options.out.exists() and not (options.out / "config.json").is_file():
+        sys.exit(f"{options.out} is there already and is no base. Name another folder with --out.")
     device = pick(options.device)
     dtype = device.dtype(options.dtype)
     folder = options.run or options.out.with_name(options.out.name + ".run")

@@ -149,6 +149,15 @@ def test_a_run_refuses_other_numbers_than_it_began_with(ground: Ground, tmp_path
     assert done.returncode == 1 and "is of a run with another tokens" in done.stderr
 
 
+def test_a_run_never_writes_over_what_is_no_base(ground: Ground, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    tried = command(ground, tmp_path / "run", tmp_path / "mine")
+    done = subprocess.run(tried, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "is no base" in done.stderr
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
 def test_a_run_refuses_another_corpus_and_another_type(ground: Ground, tmp_path: Path) -> None:
     shutil.copytree(ground.base, tmp_path / "base")
     other = tmp_path / "other.jsonl.gz"

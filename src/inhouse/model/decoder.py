@@ -81,7 +81,8 @@ class Decoder:
         return self.logits(self.forward(tokens, positions, Packed([len(s) for s in sequences]), adapters))
 
     def lay_out_for_few_rows(self) -> None:
-        """For decoding, where each sequence brings one token a step. A head that is tied may become a copy."""
+        """For decoding, where each sequence brings one token a step. A head that is tied may become a
+        copy, so a decoder laid out like this is for serving alone: training it would untie them."""
         for linear in self.linears():
             linear.weight = ops.for_few_rows(linear.weight)
         self.head = ops.for_few_rows(self.head)

@@ -1,4 +1,4 @@
-"""How a matrix lies in memory. It changes no number."""
+"""How a matrix lies in memory. It changes no number of it; a product may round differently in its last digits."""
 
 from __future__ import annotations
 

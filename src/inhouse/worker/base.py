@@ -48,8 +48,8 @@ def folder_of(card: ModelCard, artifacts: Artifacts) -> Path:
 
 
 def serving_dtype(folder: Path, device: devices.Device, asked: str) -> torch.dtype:
-    """What a base is served in: float32 for a small one unless the settings say otherwise, as answers then do not
-    depend on what else shares the batch; else what the device prefers."""
+    """What a base is served in: float32 for a small one unless the settings say otherwise, as what
+    else shares the batch then changes last digits alone and hardly ever a token; else what the device prefers."""
     if asked == "auto" and sum(f.stat().st_size for f in shard_files(folder)) < SMALL_BYTES:
         return torch.float32
     return device.dtype(asked)
