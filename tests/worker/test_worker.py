@@ -100,13 +100,17 @@ def test_a_worker_started_by_a_service_manager_stays_and_one_whose_parent_went_e
 ) -> None:
     environment = {**os.environ, **settings.environment()}
     command = [sys.executable, "-m", "inhouse.worker"]
-    alone = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, stderr=subprocess.DEVNULL)
+    alone = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, env=environment, stderr=subprocess.PIPE, text=True
+    )
     owned = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, stderr=subprocess.DEVNULL)
-    assert owned.stdin is not None
+    assert owned.stdin is not None and alone.stderr is not None
+    assert "is ready" in alone.stderr.readline()  # from here on it ends in good order when it is told to
     owned.stdin.close()  # what the kernel does when the parent dies
     try:
         assert owned.wait(20) == 0
         assert alone.poll() is None
     finally:
         alone.terminate()
-        assert alone.wait(20) == 0
+        alone.communicate(timeout=20)
+        assert alone.returncode == 0
