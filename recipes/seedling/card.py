@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inhouse.model.decoder import Decoder
-from recipes.seedling.evaluate import FIGURES, Scores, table
+from recipes.seedling.evaluate import DECODE_FIGURE, FIGURES, Scores, table
 
 WEAK = 0.5
 """Below this share of exact replies the card says that the base cannot do it."""
@@ -106,6 +106,8 @@ def _missed(scores: Scores) -> str:
         if share < FIGURES.get(name, 0)
     ]
     weak = [f"{name} ({share:.0%})" for name, share in ranked if share < WEAK]
+    if scores.tokens_per_s < DECODE_FIGURE:
+        missed.append(f"decoding ({scores.tokens_per_s:.0f} tokens/s, wanted {DECODE_FIGURE})")
     sentences = [
         f"More often than not it fails at: {', '.join(weak)}." if weak else "",
         f"It misses its figure for: {', '.join(missed)}."

@@ -33,6 +33,7 @@ from inhouse.tune.validation import evaluate
 from recipes.seedling.speed import decode_speed
 from recipes.seedling.stream import Pieces, pieces
 from recipes.seedling.world import ABILITIES, Conversation, conversations
+from recipes.seedling.writer import Side
 
 Generate = Callable[[Sequence[Message]], str]
 """A model, as somebody who asks it sees it."""
@@ -55,9 +56,11 @@ EVALUATION_SEED = 20_011
 MICRO_TOKENS = 8192
 
 
-def items(ability: str, count: int, seed: int = EVALUATION_SEED) -> list[Conversation]:
-    """Held-out conversations of one ability, the same ones in every run."""
-    return list(itertools.islice(conversations(seed, "test", ability), count))
+def items(
+    ability: str, count: int, seed: int = EVALUATION_SEED, *, side: Side = "test"
+) -> list[Conversation]:
+    """Conversations of one ability, held-out ones unless told, the same in every run."""
+    return list(itertools.islice(conversations(seed, side, ability), count))
 
 
 def exact_by_generating(generate: Generate, asked: Sequence[Conversation]) -> list[bool]:
@@ -91,11 +94,11 @@ def generator(
     return generate
 
 
-def abilities(decoder: Decoder, template: ChatTemplate, count: int) -> dict[str, float]:
+def abilities(decoder: Decoder, template: ChatTemplate, count: int, side: Side = "test") -> dict[str, float]:
     """The share of exact replies for each ability."""
     scores = {}
     for name in ABILITIES:
-        verdicts = exact_by_reading(decoder, template, items(name, count))
+        verdicts = exact_by_reading(decoder, template, items(name, count, side=side))
         scores[name] = sum(verdicts) / len(verdicts)
     return scores
 
@@ -188,8 +191,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the scores to this file, too")
     parser.add_argument("--keep", action="store_true", help="put them into benchmarks/RESULTS.md, too")
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--train-side", action="store_true", help="in training's wordings and names: only that table"
+    )
     options = parser.parse_args()
 
+    if options.train_side:
+        decoder = load_base(options.folder, device=pick(options.device).torch_device, dtype=torch.float32)
+        template = ChatTemplate.load(options.folder, Tokenizer.load(options.folder))
+        for name, share in abilities(decoder, template, options.items, "train").items():
+            print(f"{name} {share:.1%}")
+        return
     scores = score(options.folder, options.items, options.corpus, device=options.device)
     print(table(scores))
     if options.json:

@@ -229,9 +229,8 @@ def check(w: Writer) -> Turns:
         other = w.one(alike) if alike and w.chance(0.4) else fact.relation.make(w)
         claimed = fact.value if is_true else other
         noun = w.one(fact.relation.nouns)
-        phrase = _PHRASE.format(a=noun, e=fact.entity.called)
-        if w.side == "test":
-            phrase = w.say(PHRASES, a=noun, e=fact.entity.called)
+        slots = {"a": noun, "e": fact.entity.called}
+        phrase = w.say(PHRASES, **slots) if w.side == "test" else _PHRASE.format(**slots)
         asked = facts.capital(w.say(_CHECK, np=phrase, v=claimed))
         turns += _open(w, told.text, asked) if not turns else [("user", asked)]
         turns.append(("assistant", "Yes" if claimed == fact.value else "No"))

@@ -21,7 +21,7 @@ from inhouse.model.weights import folder_digest, load_base
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 from inhouse.tune.loop import train
-from recipes.seedling import evaluate, model
+from recipes.seedling import card, evaluate, model
 from recipes.seedling.__main__ import Run
 from recipes.seedling.plan import Plan
 from recipes.seedling.stream import Mixture, Stream, pieces
@@ -187,6 +187,15 @@ def test_the_table_sets_each_score_beside_its_figure() -> None:
     assert "| lacks | 90.0% | 0.9% | at least 95%: **missed** |" in lines
     assert "| quote | 50.0% | 1.6% |  |" in lines
     assert lines[-1].endswith("299 tokens/s | | at least 300 tokens/s: **missed** |")
+
+
+def test_the_card_says_every_shortfall_in_words() -> None:
+    exact = dict.fromkeys(ABILITIES, 1.0) | {"answer": 0.4, "quote": 0.3}
+    said = card._missed(evaluate.Scores(1000, exact, 1.2, 299.0))
+    assert "fails at: quote (30%), answer (40%)." in said
+    assert "for: answer (40%, wanted 95%), decoding (299 tokens/s, wanted 300)." in said
+    perfect = evaluate.Scores(1000, dict.fromkeys(ABILITIES, 1.0), 1.2, 300.0)
+    assert card._missed(perfect) == "It reaches every figure it was made for."
 
 
 def test_a_kept_command_does_not_say_where_a_machine_keeps_its_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from recipes.seedling import facts, questions, talk, writer
+from recipes.seedling.evaluate import items
 from recipes.seedling.questions import as_clause
 from recipes.seedling.reading import UNKNOWN
 from recipes.seedling.relations import ANSWERS_TO, KINDS, clash, entities
+from recipes.seedling.topics import TOPICS
 from recipes.seedling.world import ABILITIES, LATER, Conversation, World, conversations
 from recipes.seedling.writer import Forms, Writer, word_side
 
@@ -120,6 +122,15 @@ class Spelling:
 
     def next(self, options: object) -> str:
         return next(self._letters)
+
+
+def test_what_is_open_to_both_sides_is_as_much_as_the_readme_says() -> None:
+    topic_names = {name for topic in TOPICS for name in topic.names}
+    answers = [c.answer for c in items("classify", 1000)]
+    assert sum(a in topic_names for a in answers) / len(answers) == pytest.approx(0.34, abs=0.02)
+    trained = {key for c in some("train", 4000, "extract") for key in json.loads(c.answer)}
+    keys = [key for c in items("extract", 1000) for key in json.loads(c.answer)]
+    assert sum(key in trained for key in keys) / len(keys) == pytest.approx(0.59, abs=0.03)
 
 
 def test_names_of_a_conversation_are_of_its_side() -> None:

@@ -35,7 +35,7 @@ def test_the_sentence_reads_as_people_say_it() -> None:
 
 
 def test_without_memory_for_the_peak_the_speed_is_told_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> float:
+    def full(*_: object) -> float:  # no CPU runs out of memory when it is asked to
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr("inhouse.worker.speed.matrix_peak", full)

@@ -39,8 +39,9 @@ def build(
     token_budget: int = TOKEN_BUDGET,
     adapter_slots: int = ADAPTER_SLOTS,
 ) -> Engine:
-    """An idle engine. `adapter_folder` gives the folder of an adapter's digest, or raises NotFound; `room_bytes` is
-    what the cache may take of the device's memory, 0 where nobody knows."""
+    """An idle engine; the decoder is its own from here on. `adapter_folder` gives the folder of an adapter's digest, or
+    raises NotFound; `room_bytes` is what the cache may take of the device's memory, 0 where nobody knows."""
+    decoder.lay_out_for_few_rows()
     config = decoder.config
     pages = Pages(
         -(-_cache_tokens(config, settings, room_bytes, decoder.dtype.itemsize) // PAGE_SIZE), PAGE_SIZE

@@ -37,7 +37,6 @@ class Runner:
     """The model on its device."""
 
     def __init__(self, decoder: Decoder, cache: Cache, library: Library) -> None:
-        decoder.lay_out_for_few_rows()
         self.decoder = decoder
         self.cache = cache
         self.library = library

@@ -56,18 +56,18 @@ def serving_dtype(folder: Path, device: devices.Device, asked: str) -> torch.dty
 
 
 def open_base(
-    card: ModelCard, artifacts: Artifacts, settings: Settings, *, is_exact: bool = False
+    card: ModelCard, artifacts: Artifacts, settings: Settings, *, for_serving: bool = False
 ) -> OpenBase:
     """Loads a base onto the device the settings name. Raises BadCheckpoint when it is unsafe or not whole.
 
-    `is_exact` opens it for serving, in `serving_dtype`.
+    What it is computed in is the device's choice, or `serving_dtype`'s where it is opened for serving.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = devices.pick(settings.device)
     folder = folder_of(card, artifacts)
     tokenizer = Tokenizer.load(folder)
-    dtype = serving_dtype(folder, device, settings.dtype) if is_exact else device.dtype(settings.dtype)
+    dtype = serving_dtype(folder, device, settings.dtype) if for_serving else device.dtype(settings.dtype)
     decoder = load_base(folder, device=device.torch_device, dtype=dtype)
     if tokenizer.vocab_size > decoder.config.vocab_size:
         raise BadCheckpoint(

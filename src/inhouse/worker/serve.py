@@ -32,7 +32,7 @@ def serve(context: Context) -> None:
     _say(context, "loading")
     with context.db.read() as conn:
         card = models.servable(conn, spec.base)
-    base = open_base(card, context.artifacts, context.settings, is_exact=True)
+    base = open_base(card, context.artifacts, context.settings, for_serving=True)
     free_bytes = devices.pick(context.settings.device).free_bytes
     engine = build(
         base.decoder,
