@@ -13,6 +13,7 @@ It knows no transport: the server turns an error into a reply, the client turns 
     │   └── ModelNotFound         404
     ├── MethodNotAllowed          405
     ├── Conflict                  409
+    │   └── FactConflict          409   another fact answers the same question otherwise
     ├── TooLarge                  413
     ├── UnsupportedMedia          415
     ├── IdempotencyMismatch       422
@@ -166,6 +167,12 @@ class Conflict(InhouseError):
     status = 409
     type = "invalid_request_error"
     code = "conflict"
+
+
+class FactConflict(Conflict):
+    """Another fact is asked by the same words and answered otherwise: replace it, or let both stand?"""
+
+    code = "fact_conflict"
 
 
 class TooLarge(InhouseError):

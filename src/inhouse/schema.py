@@ -18,6 +18,10 @@ FILE_PURPOSES = ("fine-tune", "fine-tune-results", "batch", "batch_output", "use
 JobState = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
 JobKind = Literal["tune", "serve"]
 FinishReason = Literal["stop", "length"]
+FactKind = Literal["text", "number", "date", "code"]
+MemoryMode = Literal["auto", "exact", "retrieval", "expert", "off"]
+OnConflict = Literal["replace", "coexist"]
+UnknownPolicy = Literal["refuse", "base"]
 
 
 class Wire(BaseModel):
@@ -50,6 +54,121 @@ class Message(Wire):
         if isinstance(self.content, list):
             return "".join(part.text for part in self.content)
         return self.content or ""
+
+
+# ── facts ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class FactInput(Wire):
+    """A fact as somebody gives it: a row of a file, or the body of an edit."""
+
+    question: str
+    answer: str
+    wordings: tuple[str, ...] = ()
+    """Other ways of asking the same."""
+    subject: str | None = None
+    """Whom or what it is about, as written in the question; None: seen from the question itself."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the subject."""
+    kind: FactKind | None = None
+    """How an answer is compared; None: seen from the answer."""
+    source: str | None = None
+    """Where it stands, for people: a document, a page, a file's line."""
+    span: str | None = None
+    """The words of the source that say it."""
+    access: tuple[str, ...] = ()
+    """Groups that may see it; empty: everybody of the project."""
+    valid_from: float | None = None
+    valid_until: float | None = None
+    """Unix seconds; outside of them it is not given as an answer."""
+
+
+class Fact(FactInput):
+    """A fact in a bank, at its present version."""
+
+    id: str
+    bank: str
+    revision: int
+    """The bank's revision that this version came with."""
+    version: int = 1
+    status: Literal["live", "retrieval_only"] = "live"
+    """retrieval_only: never answered word for word, because `reason`."""
+    reason: str | None = None
+    file: str | None = None
+    """The uploaded file it came from."""
+    author: str = ""
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+class FactChange(Wire):
+    """One line of a bank's history."""
+
+    id: str
+    bank: str
+    fact: str
+    version: int
+    revision: int
+    action: Literal["add", "edit", "forget", "rollback"]
+    author: str
+    at: float
+    fact_then: dict[str, Any] | None = None
+    """The fact as of this version; None once it was forgotten."""
+
+
+class Bank(Wire):
+    """The facts behind one memory model, as a whole."""
+
+    id: str
+    project: str
+    base: str
+    base_digest: str
+    """The base it was made for: another one is refused."""
+    revision: int = 0
+    """Rises with every change; a request names the one it must see."""
+    unknown: UnknownPolicy = "refuse"
+    """What a question gets that is of the bank's kind and has no fact: "I don't know.", or the base as it is."""
+    report: dict[str, Any] = Field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    """Ids of the uploaded files it was made from."""
+    created_at: float = 0.0
+
+
+class MemoryUse(Wire):
+    """Which facts a request may use, and how."""
+
+    bank: str
+    revision: int
+    mode: MemoryMode = "auto"
+    groups: tuple[str, ...] = ()
+    """The caller's groups: facts with an access list are others' unless they share one."""
+    sees_all: bool = False
+    """An admin's request: access lists do not apply."""
+
+
+class Citation(Wire):
+    """A fact that an answer rests on."""
+
+    id: str
+    version: int
+    mode: Literal["exact", "retrieval", "expert"]
+    source: str | None = None
+    span: str | None = None
+    gate: float
+    """The gate's probability that the question asks for this fact."""
+    verified: bool
+    """Whether the answer says what is stored, by the answer check."""
+    delta_logprob: float | None = None
+    """Experts: the stored answer's log-probability with the expert, less without it."""
+
+
+class MemoryOutcome(Wire):
+    """What the memory did for one choice."""
+
+    bank: str
+    revision: int
+    decision: Literal["exact", "retrieval", "expert", "refused", "none"]
+    facts: tuple[Citation, ...] = ()
 
 
 # ── the engine's socket ───────────────────────────────────────────────────────────────────────────────────
@@ -89,6 +208,8 @@ class EngineRequest(Wire):
     n: Annotated[int, Field(ge=1, le=128)] = 1
     echo: bool = False
     """Also report the prompt (and its log-probabilities when asked), as completions' `echo` does."""
+    memory: MemoryUse | None = None
+    """The facts to answer from, beside whatever adapter is named."""
     sampling: Sampling = Sampling()
 
 
@@ -114,6 +235,8 @@ class Delta(Wire):
     """On the first delta of choice 0, the request's: known from then on, even if the caller leaves early."""
     logprobs: list[TokenLogprob] | None = None
     finish_reason: FinishReason | None = None
+    memory: MemoryOutcome | None = None
+    """On a choice's last delta, when the request named a memory."""
 
 
 class Usage(Wire):
@@ -149,12 +272,14 @@ class EngineFrame(Wire):
     done: EngineDone | None = None
     fault: EngineFault | None = None
     stats: dict[str, float] | None = None
+    explained: dict[str, Any] | None = None
+    """What the router saw in a question, and why it decided as it did."""
 
 
 class EngineCall(Wire):
     """One line on the socket, gateway to engine; the connection's end is the request's cancellation."""
 
-    op: Literal["generate", "stats"]
+    op: Literal["generate", "explain", "stats"]
     request: EngineRequest | None = None
 
 
@@ -174,7 +299,15 @@ class TuneSpec(Wire):
     """What to call the file in errors."""
     validation: str | None = None
     validation_name: str = "validation file"
-    method: Literal["lora", "full"] | Auto = "auto"
+    method: Literal["lora", "full", "memory"] | Auto = "auto"
+    picks_method: bool = False
+    """Whether "auto" may become memory: settled when the rows are checked."""
+    experts: bool = False
+    """Memory: also train an expert for each fact."""
+    unknown: UnknownPolicy = "refuse"
+    """Memory: what a question of the bank's kind gets that has no fact."""
+    on_conflict: OnConflict | None = None
+    """Memory: what two rows with one question and different answers mean; None: they are an error."""
     epochs: Annotated[int, Field(ge=1, le=1000)] | Auto = "auto"
     batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = "auto"
     """Examples a step."""
@@ -257,7 +390,7 @@ class ModelCard(Wire):
     name: str
     project: str | None
     """None: every project may use it (bases)."""
-    kind: Literal["base", "adapter", "full"]
+    kind: Literal["base", "adapter", "full", "memory"]
     base: str
     """The name of the base it runs on; its own name for a base."""
     source: str | None = None
@@ -268,8 +401,8 @@ class ModelCard(Wire):
     """Digest of the base an adapter was trained on; another base is refused."""
     job: str | None = None
     created_at: float
-    facts: dict[str, Any] = Field(default_factory=dict)
-    """What is worth knowing: context length, parameters, parents, hyperparameters."""
+    about: dict[str, Any] = Field(default_factory=dict)
+    """What is worth knowing: context length, parents, hyperparameters; the bank behind a memory model."""
 
 
 class Replica(Wire):

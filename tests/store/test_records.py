@@ -51,7 +51,7 @@ def a_model(project: str | None = "default", **changes: object) -> ModelCard:
         "base": "seedling",
         "digest": "e" * 64,
         "created_at": 1.0,
-        "facts": {"rank": 8},
+        "about": {"rank": 8},
     }
     return ModelCard.model_validate({**values, **changes})
 
@@ -231,10 +231,10 @@ def test_a_base_is_everyones_and_an_adapter_its_projects(db: Database) -> None:
     adapter = a_model("a")
     with db.write() as conn:
         models.put_base(conn, a_base())
-        models.put_base(conn, a_base(facts={"context": 512}))
+        models.put_base(conn, a_base(about={"context": 512}))
         models.add(conn, adapter)
     with db.read() as conn:
-        assert models.get(conn, "a", "seedling") == a_base(facts={"context": 512})
+        assert models.get(conn, "a", "seedling") == a_base(about={"context": 512})
         assert models.get(conn, "a", adapter.name) == adapter
         assert [card.name for card in models.all(conn, "a")] == ["seedling", adapter.name]
         assert [card.name for card in models.all(conn, "b")] == ["seedling"]

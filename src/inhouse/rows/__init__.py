@@ -5,11 +5,12 @@ whether a row fits a base's context is judged later, by those who hold the token
 """
 
 from inhouse.errors import BadRows, RowProblem
-from inhouse.rows.formats import FORMATS
+from inhouse.rows.formats import FACT_LABELS, FORMATS
 from inhouse.rows.reading import MAX_LINE_BYTES, Report, Source, check, load, name_of, read
 from inhouse.rows.row import Row, write_jsonl
 
 __all__ = [
+    "FACT_LABELS",
     "FORMATS",
     "MAX_LINE_BYTES",
     "BadRows",

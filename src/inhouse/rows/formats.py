@@ -5,18 +5,38 @@ It knows keys and roles; it knows neither files nor lines. A key that would be i
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from inhouse.rows.strict_json import has_lone_surrogate, short
-from inhouse.schema import ROLES, Message
+from inhouse.schema import ROLES, FactKind, Message
 
 FORMATS = ("messages", "input/output", "prompt/completion", "question/answer", "sharegpt", "alpaca")
 
 HARMLESS = frozenset({"id", "metadata", "source"})
 """Keys that only label a row: allowed beside every format, never trained on."""
+
+FACT_LABELS = (
+    "wordings",
+    "subject",
+    "aliases",
+    "kind",
+    "source",
+    "span",
+    "access",
+    "valid_from",
+    "valid_until",
+)
+"""Keys that say more of a fact, beside question and answer only: for a memory, never trained on."""
+KINDS = get_args(FactKind)
+_NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
+_LISTS = frozenset({"wordings", "aliases", "access"})
+_TIMES = frozenset({"valid_from", "valid_until"})
 
 _PAIRS = {
     "input/output": ("input", "output"),
@@ -51,19 +71,21 @@ class BadRow(ValueError):
         self.cure = cure
 
 
-def conversation(row: Mapping[str, Any]) -> tuple[str, tuple[Message, ...]]:
-    """The format's name and the canonical messages of one row. Raises BadRow."""
+def conversation(row: Mapping[str, Any]) -> tuple[str, tuple[Message, ...], dict[str, Any]]:
+    """The format's name, the canonical messages and the labels of one row. Raises BadRow."""
     given = {key: value for key, value in row.items() if value is not None and key not in HARMLESS}
     _refuse_later_features(given)
     if "messages" in given:
-        return "messages", _canonical(given)
+        return "messages", _canonical(given), {}
     if "conversations" in given:
-        return "sharegpt", _sharegpt(given)
+        return "sharegpt", _sharegpt(given), {}
     if "instruction" in given:
-        return "alpaca", _alpaca(given)
+        return "alpaca", _alpaca(given), {}
     for name, (asked, reply) in _PAIRS.items():
         if asked in given or reply in given:
-            return name, _pair(given, asked, reply)
+            if name == "question/answer":
+                return name, _pair(given, asked, reply), _labels(row)
+            return name, _pair(given, asked, reply), {}
     if not row:
         raise BadRow(None, "the row is an empty object.", _SHAPES)
     raise BadRow(None, f"no known row format has the keys {_names(row)}.", _SHAPES)
@@ -115,10 +137,61 @@ def _alpaca(given: Mapping[str, Any]) -> tuple[Message, ...]:
 
 
 def _pair(given: Mapping[str, Any], asked: str, reply: str) -> tuple[Message, ...]:
-    _refuse_unknown(given, {asked, reply, "system"})
+    _refuse_unknown(given, {asked, reply, "system", *(FACT_LABELS if asked == "question" else ())})
     if asked not in given:
         raise BadRow(asked, "is missing.", f"Add {asked!r} with what is asked.")
     return _asked_and_replied(given, _text(given[asked], asked), asked, reply)
+
+
+def _labels(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row says of its fact, empty fields left out. A source that is no text only labels the row."""
+    found: dict[str, Any] = {}
+    for key in FACT_LABELS:
+        value = row.get(key)
+        if value is None or value in ("", [], ()) or (key == "source" and not isinstance(value, str)):
+            continue
+        if key in _LISTS:
+            found[key] = _texts(value, key)
+        elif key in _TIMES:
+            found[key] = _time(value, key)
+        else:
+            found[key] = _text(value, key)
+    if found.get("kind", KINDS[0]) not in KINDS:
+        raise BadRow("kind", f"is {short(found['kind'])}.", f"Use one of {', '.join(KINDS)}.")
+    return found
+
+
+def _texts(value: Any, where: str) -> list[str]:
+    """A list of texts; in a table's cell, texts with | between them."""
+    if isinstance(value, str):
+        value = [part for part in value.split("|") if part.strip()]
+    if not isinstance(value, (list, tuple)):
+        raise BadRow(where, f"is {short(value)}, not a list.", "Give a list of texts.")
+    texts = [_text(text, f"{where}[{i}]").strip() for i, text in enumerate(value)]
+    if "" in texts:
+        raise BadRow(f"{where}[{texts.index('')}]", "is empty.", "Remove it.")
+    return list(dict.fromkeys(texts))
+
+
+def _time(value: Any, where: str) -> float:
+    """Unix seconds, from a number or a date; a date without a zone is UTC."""
+    try:
+        if isinstance(value, str):
+            return float(value) if _NUMBER.fullmatch(value.strip()) else _seconds(value.strip())
+        if isinstance(value, date):  # a table's column of dates
+            return _seconds(value.isoformat())
+        if type(value) in (int, float) and math.isfinite(value):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise BadRow(
+        where, "is no time.", "Give Unix seconds, or a date such as 2031-01-31 or 2031-01-31T12:00Z."
+    )
+
+
+def _seconds(written: str) -> float:
+    read = datetime.fromisoformat(written)
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
 
 
 def _asked_and_replied(given: Mapping[str, Any], asked: str, field: str, reply: str) -> tuple[Message, ...]:

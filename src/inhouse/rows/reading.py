@@ -158,7 +158,7 @@ def _items(source: Iterable[Any]) -> Iterator[Row | RowProblem | int]:
 
 def _row(line: int, item: Any) -> Row | RowProblem:
     if isinstance(item, Row):
-        return Row(line, item.messages, item.format)
+        return Row(line, item.messages, item.format, item.labels)
     if isinstance(item, (tuple, list)) and len(item) == 2:
         item = {"input": item[0], "output": item[1]}
     if not isinstance(item, Mapping):
@@ -166,10 +166,10 @@ def _row(line: int, item: Any) -> Row | RowProblem:
             line, None, f"is {short(item)}, not a row.", "Give a dict, or a pair (question, reply)."
         )
     try:
-        name, messages = conversation(item)
+        name, messages, labels = conversation(item)
     except BadRow as e:
         return RowProblem(line, e.field, e.reason, e.cure)
-    return Row(line, messages, name)
+    return Row(line, messages, name, labels)
 
 
 def _records(stream: BinaryIO, name: str, max_line_bytes: int) -> Iterator[Row | RowProblem | int]:

@@ -6,12 +6,15 @@ It knows nothing of the formats that rows come in.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from inhouse.schema import Message
+
+NAMES = {"system": "system", "user": "question", "assistant": "answer"}
+"""What a message of each role is called where a row is a question with its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,17 @@ class Row:
     messages: tuple[Message, ...]
     format: str = "messages"
     """The name of the shape it came in, one of rows.FORMATS."""
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    """What else it says of a fact, as rows.FACT_LABELS names it: for a memory, never trained on."""
 
     def to_object(self) -> dict[str, Any]:
-        """The row as canonical JSON: {"messages": [...]}, absent fields left out."""
+        """The row as canonical JSON: {"messages": [...]}, absent fields left out.
+
+        One that says more of a fact keeps that, in the shape that may: {"question", "answer", ...}.
+        """
+        if self.labels:
+            texts = {NAMES[m.role]: m.text for m in self.messages}
+            return {**texts, **self.labels}
         return {"messages": [m.model_dump(exclude_none=True) for m in self.messages]}
 
     def to_line(self) -> bytes:

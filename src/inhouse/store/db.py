@@ -9,8 +9,9 @@ A Database is for one process: do not carry it across a fork.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from inhouse.errors import Conflict, InhouseError, InvalidRequest, StorageFull, StoreBusy
 
+log = logging.getLogger(__name__)
+
 BUSY_TIMEOUT_S = 30.0
 """How long a statement waits for another's lock before the caller gets StoreBusy."""
 IDLE_TRANSACTION_S = 60.0
 """PostgreSQL ends a transaction left open this long: a frozen process must not keep a row locked."""
+SCRUB_S = 10.0
+"""How long `scrub` waits for others: for writers to end, and for readers of what was deleted."""
 RETRY_AFTER_S = 1.0
 SQLITE_WRITE = "BEGIN IMMEDIATE"
 """Takes the write lock at once. A deferred transaction asks for it at its first write, maybe too late."""
@@ -59,6 +64,53 @@ class Database:
     def clock(self, conn: sa.Connection) -> float:
         """The time that leases are read off, in Unix seconds: the database server's, never a worker's."""
         return clock(conn)
+
+    def scrub(self, tables: Sequence[str]) -> bool:
+        """Clear what deleted rows leave behind: in pages, and in SQLite's write-ahead log.
+
+        Call it after the transaction. False: the database was too busy, or the disk too full for it; the rows
+        are gone all the same, and the next scrub clears what is left. On PostgreSQL it is a VACUUM of these
+        tables; the server's own log keeps its old segments until it recycles them.
+        """
+        try:
+            with _our_errors():
+                if self.is_postgres:
+                    self._vacuum(tables)
+                    return True
+                return self._rewrite()
+        except (StoreBusy, StorageFull) as e:
+            log.warning("what was deleted could not be cleared from the database's files: %s", e.code)
+            return False
+
+    def _vacuum(self, tables: Sequence[str]) -> None:
+        with self._writer.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            conn.exec_driver_sql("VACUUM " + ", ".join(tables))
+
+    def _rewrite(self) -> bool:
+        """Copy the live rows to fresh pages, and empty the log that the old ones went through.
+
+        secure_delete alone is not enough: where SQLite splits a page, a moved row's old copy may stay behind.
+        """
+        deadline = time.monotonic() + SCRUB_S
+        connection = self._writer.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {int(SCRUB_S * 1000)}")
+            try:
+                cursor.execute("VACUUM")
+                while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    if time.monotonic() > deadline:
+                        log.warning("the write-ahead log is still read, so it was not emptied")
+                        return False
+                    time.sleep(0.01)
+            except cursor.connection.OperationalError as e:
+                raise (StorageFull if "full" in str(e) else StoreBusy)(str(e)) from e
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+                cursor.close()
+        finally:
+            connection.close()  # back to the pool
+        return True
 
     def dispose(self) -> None:
         """Close every idle connection."""
@@ -137,6 +189,7 @@ def _prepare_sqlite(engine: sa.Engine, begin: str, query_only: str) -> None:
         _enter_wal(cursor)
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA secure_delete = ON")  # a deleted row's bytes are overwritten
         cursor.execute(f"PRAGMA query_only = {query_only}")
         cursor.close()
 

@@ -6,6 +6,8 @@ order of arrival, which lists and the queue go by, because clocks may jump and i
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
@@ -38,6 +40,10 @@ def _count(name: str) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=False)
 
 
+def _json(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.JSON, nullable=False)
+
+
 schema_version = sa.Table("schema_version", metadata, _count("version"))
 
 projects = sa.Table(
@@ -56,6 +62,7 @@ keys = sa.Table(
     _time("created_at"),
     _maybe_time("expires_at"),
     _maybe_time("revoked_at"),
+    _json("groups"),
 )
 
 files = sa.Table(
@@ -81,7 +88,7 @@ jobs = sa.Table(
     _text("project"),
     _text("kind"),
     _text("state"),
-    sa.Column("spec", sa.JSON, nullable=False),
+    _json("spec"),
     _count("fence"),
     _count("attempts"),
     _maybe_text("worker"),
@@ -90,7 +97,7 @@ jobs = sa.Table(
     _time("created_at"),
     _maybe_time("started_at"),
     _maybe_time("finished_at"),
-    sa.Column("result", sa.JSON, nullable=False),
+    _json("result"),
     sa.Column("error", sa.JSON(none_as_null=True)),
     _maybe_text("x_state"),
     sa.Index("jobs_by_state", "state", "kind", "seq"),
@@ -107,7 +114,7 @@ events = sa.Table(
     _text("level"),
     _text("type"),
     _text("message"),
-    sa.Column("data", sa.JSON, nullable=False),
+    _json("data"),
     sa.Index("events_by_job", "job", "seq"),
 )
 
@@ -124,7 +131,7 @@ models = sa.Table(
     _maybe_text("base_digest"),
     _maybe_text("job"),
     _time("created_at"),
-    sa.Column("facts", sa.JSON, nullable=False),
+    _json("about"),
     sa.Index("models_by_name", "project", "name", unique=True),
     sa.Index("models_by_digest", "digest"),
 )
@@ -167,3 +174,92 @@ idempotency = sa.Table(
     sa.Column("body", sa.LargeBinary),
     sa.Index("idempotency_by_age", "created_at"),
 )
+
+banks = sa.Table(
+    "banks",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    _text("project"),
+    _text("base"),
+    _text("base_digest"),
+    _count("revision"),
+    _text("unknown"),
+    _json("report"),
+    _json("files"),
+    _time("created_at"),
+    sa.Index("banks_by_project", "project", "seq"),
+)
+
+facts = sa.Table(
+    "facts",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    _text("bank"),
+    _count("revision"),
+    _count("version"),
+    _text("question"),
+    _json("wordings"),
+    _maybe_text("subject"),
+    _json("aliases"),
+    _text("answer"),
+    _maybe_text("kind"),
+    _maybe_text("source"),
+    _maybe_text("span"),
+    _json("access"),
+    _maybe_time("valid_from"),
+    _maybe_time("valid_until"),
+    _text("status"),
+    _maybe_text("reason"),
+    _maybe_text("file"),
+    _text("author"),
+    _time("created_at"),
+    _time("updated_at"),
+    sa.Index("facts_by_bank", "bank", "seq"),
+    sa.Index("facts_by_revision", "bank", "revision"),
+)
+
+fact_questions = sa.Table(
+    "fact_questions",
+    metadata,
+    sa.Column("fact", sa.Text, sa.ForeignKey("facts.id", ondelete="CASCADE"), primary_key=True),
+    _text("hash", primary_key=True),
+    _text("bank"),
+    sa.Column("is_wording", sa.Boolean, nullable=False),
+    sa.Index("fact_questions_by_hash", "bank", "hash"),
+)
+"""What a fact is asked by, normalised and hashed: a text is too long for an index, and a conflict must be quick."""
+
+fact_changes = sa.Table(
+    "fact_changes",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    _text("bank"),
+    _text("fact"),
+    _count("version"),
+    _count("revision"),
+    _text("action"),
+    _text("author"),
+    _time("at"),
+    sa.Column("fact_then", sa.JSON(none_as_null=True)),
+    sa.Index("fact_changes_by_bank", "bank", "seq"),
+    sa.Index("fact_changes_by_fact", "fact", "seq"),
+)
+
+fact_experts = sa.Table(
+    "fact_experts",
+    metadata,
+    sa.Column("fact", sa.Text, sa.ForeignKey("facts.id", ondelete="CASCADE"), primary_key=True),
+    _text("bank"),
+    _count("version"),
+    _text("base_digest"),
+    _count("rank"),
+    sa.Column("weights", sa.LargeBinary, nullable=False),
+    _json("losses"),
+    sa.Index("fact_experts_by_bank", "bank"),
+)
+
+clearings = sa.Table("clearings", metadata, _text("what", primary_key=True))
+"""What a forgetting has still to clear after its transaction: artifacts by digest, and the database's own files."""

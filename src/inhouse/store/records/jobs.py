@@ -67,6 +67,11 @@ def set_validated(conn: sa.Connection, id: str, ok: bool, error: JobFault | None
     conn.execute(jobs.update().where(jobs.c.id == id, jobs.c.state == "validating_files").values(**changes))
 
 
+def set_spec(conn: sa.Connection, id: str, spec: dict[str, Any]) -> None:
+    """Settle what a job that is still being checked is to do. Any other job's spec stays as it was."""
+    conn.execute(jobs.update().where(jobs.c.id == id, jobs.c.state == "validating_files").values(spec=spec))
+
+
 def cancel(conn: sa.Connection, project: str | None, id: str, now: float) -> Job:
     """End a job that has not ended. The fence moves, so that its worker can publish nothing from here on."""
     row = conn.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ class KeyRow:
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    groups: tuple[str, ...] = ()
+    """What its holder belongs to: facts with an access list are for those who share one of its groups."""
 
 
 _columns = [keys.c[field.name] for field in fields(KeyRow)]
@@ -41,6 +44,7 @@ def add(
     role: Role,
     now: float,
     expires_at: float | None = None,
+    groups: Sequence[str] = (),
 ) -> str:
     """Store a key by its secret's hash and return its id."""
     key_id = ids.new("key")
@@ -53,6 +57,7 @@ def add(
             role=role,
             created_at=now,
             expires_at=expires_at,
+            groups=[*groups],
         )
     )
     return key_id
@@ -91,4 +96,4 @@ def any(conn: sa.Connection, *, role: str | None = None) -> bool:
 
 
 def _key(row: sa.Row[Any]) -> KeyRow:
-    return KeyRow(**row._mapping)
+    return KeyRow(**{**row._mapping, "groups": tuple(row.groups)})
