@@ -16,17 +16,18 @@ from typing import Any
 import httpx2
 
 from inhouse.jobs import queue, serving
-from inhouse.schema import ModelCard, Replica
+from inhouse.schema import Bank, Fact, FactInput, ModelCard, Replica
 from inhouse.server import auth, bases
 from inhouse.server.app import create_app
 from inhouse.server.limits import Limits
 from inhouse.server.listener import Listener
 from inhouse.server.place import listen
 from inhouse.settings import Settings
+from inhouse.store import ids
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
-from inhouse.store.records import keys, models, projects, replicas
+from inhouse.store.records import banks, facts, keys, models, projects, replicas
 
 from .socket_engine import BASE_DIGEST
 
@@ -73,6 +74,41 @@ class House:
                 name = line.split(',name="')[1].split('"')[0]
                 found[name] = float(line.rsplit(" ", 1)[1])
         return found
+
+
+def remember(
+    made: House,
+    *inputs: FactInput,
+    base: str = "seedling",
+    project: str = "default",
+    files: tuple[str, ...] = (),
+) -> tuple[str, list[Fact]]:
+    """A memory model of these facts, as a job would have published it: its name, and the facts."""
+    name = ids.tuned_model(base, project, "memory")
+    with made.db.write() as conn:
+        now = made.db.clock(conn)
+        bank = Bank(
+            id=ids.new("bank"),
+            project=project,
+            base=base,
+            base_digest=BASE_DIGEST,
+            files=files,
+            created_at=now,
+        )
+        banks.add(conn, bank)
+        file = files[0] if files else None
+        found = facts.add_many(conn, bank.id, inputs, author="job", now=now, file=file)
+        card = ModelCard(
+            name=name,
+            project=project,
+            kind="memory",
+            base=base,
+            base_digest=BASE_DIGEST,
+            created_at=now,
+            about={"bank": bank.id},
+        )
+        models.add(conn, card)
+    return name, found
 
 
 def until(holds: Callable[[], Any], what: str, limit_s: float = 15.0) -> Any:

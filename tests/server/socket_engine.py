@@ -7,6 +7,9 @@ The last message (or the prompt) says what to do:
     crash N            N words, then the connection ends without a last frame
     vanish             ends the connection at once, the first time it is asked; echoes the second time
     wrong adapter      answers as if with another adapter
+    use                answers with what it was told of the memory, as JSON
+    recall KIND ID...  decides as KIND, citing these facts (a request with a memory; others are decided "none")
+    silent             says nothing of the memory
     anything else      the same words back
 """
 
@@ -18,12 +21,14 @@ import sys
 from collections.abc import Iterator
 
 from inhouse.schema import (
+    Citation,
     Delta,
     EngineCall,
     EngineDone,
     EngineFault,
     EngineFrame,
     EngineRequest,
+    MemoryOutcome,
     TokenLogprob,
     Usage,
 )
@@ -41,6 +46,9 @@ class Engine:
         call = EngineCall.model_validate_json(await reader.readline())
         if call.op == "stats":
             writer.write(line(EngineFrame(stats={"running": self.running, "cancelled": self.cancelled})))
+        elif call.op == "explain":
+            assert call.request is not None
+            writer.write(line(explanation(call.request)))
         else:
             assert call.request is not None
             self.running += 1
@@ -59,6 +67,8 @@ class Engine:
 
     async def generate(self, r: EngineRequest, writer: asyncio.StreamWriter) -> None:
         prompt = said(r)
+        if prompt == "use":
+            prompt = r.memory.model_dump_json() if r.memory else "no memory"
         order = prompt.split() or [""]
         if order[0] == "fault":
             fault = EngineFault(
@@ -93,7 +103,8 @@ class Engine:
             if order[0] == "crash":
                 return None
             made += count
-            await send(writer, EngineFrame(delta=Delta(index=i, finish_reason=reason)))
+            last = Delta(index=i, finish_reason=reason, memory=outcome(r, order, i))
+            await send(writer, EngineFrame(delta=last))
         asked = len(r.tokens or words(prompt))
         usage = Usage(prompt_tokens=asked, completion_tokens=made, total_tokens=asked + made)
         adapter = "0" * 64 if prompt == "wrong adapter" else r.adapter
@@ -106,6 +117,32 @@ def said(r: EngineRequest) -> str:
     if r.messages is not None:
         return r.messages[-1].text
     return r.prompt if r.prompt is not None else "".join(map(chr, r.tokens or ()))
+
+
+def outcome(r: EngineRequest, order: list[str], choice: int) -> MemoryOutcome | None:
+    """What the memory did, if one was named; the choice's number shows in the gate."""
+    if r.memory is None or order[0] == "silent":
+        return None
+    decision, cited = (order[1], order[2:]) if order[0] == "recall" else ("none", [])
+    facts = tuple(
+        Citation(id=id, version=2, mode="exact", source="page 3", gate=0.5 + choice / 10, verified=True)
+        for id in cited
+    )
+    return MemoryOutcome.model_validate(
+        {"bank": r.memory.bank, "revision": r.memory.revision, "decision": decision, "facts": facts}
+    )
+
+
+def explanation(r: EngineRequest) -> EngineFrame:
+    order = said(r).split()
+    if order[0] == "fault":
+        return EngineFrame(
+            fault=EngineFault(
+                status=int(order[1]), type="invalid_request_error", code=order[2], message="No."
+            )
+        )
+    assert r.memory is not None
+    return EngineFrame(explained={"question": said(r), "use": r.memory.model_dump(mode="json")})
 
 
 def words(text: str) -> list[str]:

@@ -33,6 +33,8 @@ class KeyRequest(body.RequestBody):
     role: Literal["admin", "member"] = "member"
     project: Name | None = None
     expires_at: Annotated[float, Field(gt=0)] | None = None
+    groups: Annotated[list[Name], Field(max_length=100)] | None = None
+    """What its holder belongs to: facts with an access list are for those who share one of its groups."""
 
 
 class BaseRequest(body.RequestBody):
@@ -68,6 +70,7 @@ async def create_key(request: Request) -> Response:
             role=asked.role,
             now=now,
             expires_at=asked.expires_at,
+            groups=asked.groups or (),
         )
         return next(_wire(row) for row in keys.list(conn, project) if row.id == id)
 
@@ -131,4 +134,5 @@ def _wire(row: KeyRow) -> dict[str, Any]:
         "created_at": int(row.created_at),
         "expires_at": row.expires_at,
         "revoked_at": row.revoked_at,
+        "groups": [*row.groups],
     }

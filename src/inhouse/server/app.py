@@ -21,8 +21,9 @@ from inhouse.server.auth import Auth, Keyring, host_rule
 from inhouse.server.edge import Edge, Readers, Work
 from inhouse.server.gateway import Gateway
 from inhouse.server.limits import Limits, Meter
+from inhouse.server.memory import Clearing
 from inhouse.server.metrics import Metrics
-from inhouse.server.openai import chat, completions, files, fine_tuning, models
+from inhouse.server.openai import chat, completions, facts, files, fine_tuning, models
 from inhouse.server.relay import Relay
 from inhouse.server.replies import error_reply
 from inhouse.server.threads import StoreThreads
@@ -33,7 +34,7 @@ from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 
-ROUTERS = (health, metrics, models, chat, completions, files, fine_tuning, admin)
+ROUTERS = (health, metrics, models, chat, completions, files, fine_tuning, facts, admin)
 
 
 def create_app(
@@ -62,6 +63,7 @@ def create_app(
         usage=UsageLog(store),
         metrics=Metrics(),
         validator=Validator(db, artifacts, settings.max_line_bytes),
+        clearing=Clearing(store, artifacts),
     )
     # No documentation pages: the framework's fetch scripts from elsewhere. /openapi.json stays.
     app = FastAPI(
@@ -100,7 +102,12 @@ def routes(app: FastAPI) -> list[BaseRoute]:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     gateway: Gateway = app.state.gateway
-    running = (gateway.readers.run(), gateway.usage.run(), idempotency.keep_swept(gateway.store))
+    running = (
+        gateway.readers.run(),
+        gateway.usage.run(),
+        gateway.clearing.run(),
+        idempotency.keep_swept(gateway.store),
+    )
     tasks = [asyncio.create_task(work) for work in running]
     await gateway.store.run(gateway.validator.resume)
     try:

@@ -37,10 +37,23 @@ class Caller:
     project: str
     key: str
     role: Literal["admin", "member"]
+    name: str = ""
+    groups: tuple[str, ...] = ()
+    """Facts with an access list are for those who share one of its groups."""
 
     @property
     def is_admin(self) -> bool:
         return self.role == "admin"
+
+    @property
+    def sees(self) -> frozenset[str] | None:
+        """Whose facts the caller may see beside everybody's; None: all of the project's."""
+        return None if self.is_admin else frozenset(self.groups)
+
+    @property
+    def author(self) -> str:
+        """Who has changed a fact, for people."""
+        return self.name or self.key
 
 
 LOCAL_KEY_ID = "local"
@@ -97,7 +110,9 @@ class Keyring:
 
     async def _look_up(self, hashed: str) -> Caller | None:
         row = await self.store.read(lambda conn: keys.by_hash(conn, hashed))
-        return None if row is None else Caller(project=row.project, key=row.id, role=row.role)
+        if row is None:
+            return None
+        return Caller(row.project, row.id, row.role, row.name, row.groups)
 
 
 def host_rule(bound: str, allowed: frozenset[str] = frozenset()) -> Callable[[str], bool]:

@@ -105,7 +105,7 @@ def _refusal(error: ValidationError, model: type[RequestBody]) -> InvalidRequest
     where = _steps(faults[0]["loc"])
     # a union reports every branch: the one whose type fits says what is wrong, the others only that they are not it
     branches = [f for f in faults if _steps(f["loc"])[: len(where)] == where]
-    fitting = [f for f in branches if not f["type"].endswith(("_type", "literal_error"))]
+    fitting = [f for f in branches if _fits(f["type"], is_inside=len(_steps(f["loc"])) > len(where))]
     first = (fitting or faults)[0]
     kind, steps = first["type"], _steps(first["loc"])
     if kind == "json_invalid":
@@ -131,6 +131,11 @@ def _refusal(error: ValidationError, model: type[RequestBody]) -> InvalidRequest
         message = " or ".join([message, *dict.fromkeys(others)])
     code = "invalid_type" if kind.endswith("_type") else "invalid_value"
     return InvalidRequest(f"{param}: {message}." if param else f"{message}.", param=param, code=code)
+
+
+def _fits(fault: str, *, is_inside: bool) -> bool:
+    """Whether a branch with this fault was the one that was meant: a wrong word inside it still shows its shape."""
+    return not fault.endswith(("_type", "literal_error")) or (is_inside and fault == "literal_error")
 
 
 def _steps(location: tuple[int | str, ...]) -> list[int | str]:

@@ -186,6 +186,26 @@ class Call:
         self._error_code = problem.code if isinstance(problem, InhouseError) else "internal_error"
 
 
+async def explain(request: Request, base: str, call: EngineRequest) -> dict[str, Any]:
+    """What an engine's memory sees in a question. It counts as a request of the project, and takes a place."""
+    gw, project = gateway.of(request), caller(request).project
+    now = time.monotonic()
+    try:
+        reserved = gw.meter.reserve(project, 0, now)
+    finally:
+        request.state.reply_headers = gw.meter.headers(project, now)
+    reserved.settle(0, now)
+    with gw.relay.slots(base, 1):
+        channel = await gw.relay.open(base, call, "explain")
+        try:
+            (frame,) = await channel.frames()
+        finally:
+            gw.relay.close(channel)
+    if frame.explained is None:
+        raise InternalError("The engine answered something else than an explanation.")
+    return frame.explained
+
+
 async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """What `work` returns; when the client hangs up first, work is cancelled and ClientGone raised."""
     doing = asyncio.ensure_future(work)

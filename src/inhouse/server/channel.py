@@ -116,7 +116,8 @@ class Channel:
             raise EngineGone(
                 "The engine sent a frame that this server cannot read.", retry_after_s=1
             ) from error
-        self._is_done = frames[-1].done is not None or frames[-1].fault is not None
+        last = frames[-1]
+        self._is_done = any(end is not None for end in (last.done, last.fault, last.explained))
         return frames
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from inhouse.server.auth import Keyring
     from inhouse.server.edge import Readers, Work
     from inhouse.server.limits import Meter
+    from inhouse.server.memory import Clearing
     from inhouse.server.metrics import Metrics
     from inhouse.server.relay import Relay
     from inhouse.server.threads import StoreThreads
@@ -39,6 +40,7 @@ class Gateway:
     usage: UsageLog
     metrics: Metrics
     validator: Validator
+    clearing: Clearing
 
 
 def of(request: Request) -> Gateway:
@@ -49,4 +51,4 @@ def of(request: Request) -> Gateway:
 
 def resident(card: ModelCard) -> str:
     """The name of the base that must be held for this model: a fully tuned model is a base itself."""
-    return card.base if card.kind == "adapter" else card.name
+    return card.base if card.kind in ("adapter", "memory") else card.name

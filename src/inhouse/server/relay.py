@@ -11,6 +11,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Literal
 
 from inhouse.errors import EngineOverloaded, InhouseError, ModelLoading
 from inhouse.jobs import serving
@@ -57,7 +58,9 @@ class Relay:
         finally:
             self.running[base] -= count
 
-    async def open(self, base: str, request: EngineRequest) -> Channel:
+    async def open(
+        self, base: str, request: EngineRequest, op: Literal["generate", "explain"] = "generate"
+    ) -> Channel:
         """A channel whose first frames have arrived. Tries all replicas, and restarted ones, for load_wait_s.
 
         Nothing has been answered until this returns, so trying again is safe. Raises what the engine answers,
@@ -71,7 +74,7 @@ class Relay:
             replicas_now = await self.ready(base)
             for replica in random.sample(replicas_now, len(replicas_now)):
                 try:
-                    return await self._begin(replica, EngineCall(op="generate", request=request))
+                    return await self._begin(replica, EngineCall(op=op, request=request))
                 except (OSError, EngineGone):
                     continue
                 except InhouseError as error:

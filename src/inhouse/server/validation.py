@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -15,7 +16,8 @@ from sqlalchemy import Connection
 
 from inhouse import rows
 from inhouse.errors import BadRows, InhouseError, RowProblem, StorageFull
-from inhouse.schema import Job, JobFault, TuneSpec
+from inhouse.rows.facts import from_rows, looks_like_facts
+from inhouse.schema import Job, JobFault, OnConflict, TuneSpec
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.records import jobs
@@ -82,44 +84,95 @@ class Validator:
             job = jobs.get(conn, None, job_id)
         if job.state != "validating_files":
             return
-        spec = TuneSpec.model_validate(job.spec)
-        checked = 0
+        spec, chosen = self._settled(TuneSpec.model_validate(job.spec))
+        checked, found = 0, ""
         for digest, name, param in _files_of(spec):
-            count, problems = self._check(digest, name)
+            if spec.method == "memory":
+                count, found, problems = self._check_facts(digest, name, spec.on_conflict)
+            else:
+                count, problems = self._check(digest, name)
             if problems:
                 fault = BadRows(name, problems, param=param)
-                self._fail(job, JobFault(code=fault.code, message=fault.message, param=param), problems)
+                fault_of_job = JobFault(code=fault.code, message=fault.message, param=param)
+                self._fail(job, fault_of_job, problems, spec, chosen)
                 return
             checked += count
         with self.db.write() as conn:
             now = self.db.clock(conn)
             if self._is_waiting(conn, job_id):
-                jobs.add_event(
-                    conn, job_id, f"Files validated: {checked} rows. The job is queued.", now, fence=None
-                )
+                said = f"Files validated: {checked} rows{found}. The job is queued."
+                self._say_method(conn, job_id, spec, chosen, now)
+                jobs.add_event(conn, job_id, said, now, fence=None)
                 jobs.set_validated(conn, job_id, True, None, now)
+
+    def _settled(self, spec: TuneSpec) -> tuple[TuneSpec, str | None]:
+        """What the job is to do, its method settled; and why, where it was ours to choose."""
+        if not spec.picks_method:
+            return spec, None
+        if spec.validation is not None:
+            is_facts, reason = False, "a validation file was given, which only training measures on"
+        else:
+            is_facts, reason = looks_like_facts(self._rows(spec.training, spec.training_name))
+        method = "memory" if is_facts else "supervised"
+        changes = {"picks_method": False, "method": "memory" if is_facts else spec.method}
+        return spec.model_copy(update=changes), f"Chose method = {method}: {reason}."
+
+    def _say_method(
+        self, conn: Connection, job_id: str, spec: TuneSpec, chosen: str | None, now: float
+    ) -> None:
+        if chosen is not None:
+            jobs.set_spec(conn, job_id, spec.model_dump())
+            jobs.add_event(
+                conn,
+                job_id,
+                chosen,
+                now,
+                data={"method": "memory" if spec.method == "memory" else "supervised"},
+                fence=None,
+            )
+
+    def _rows(self, digest: str, name: str) -> Iterator[rows.Row | RowProblem]:
+        """A file's rows, for as long as the server is not closing."""
+        with self.artifacts.path(digest).open("rb") as file:
+            for item in rows.read(file, name=name, max_line_bytes=self.max_line_bytes):
+                if self._is_closing:
+                    raise _Interrupted
+                yield item
 
     def _check(self, digest: str, name: str) -> tuple[int, list[RowProblem]]:
         """How many rows are good, and the first problems."""
         good, problems = 0, []
-        path = self.artifacts.path(digest)
-        with path.open("rb") as file:
-            for item in rows.read(file, name=name, max_line_bytes=self.max_line_bytes):
-                if self._is_closing:
-                    raise _Interrupted
-                if isinstance(item, RowProblem):
-                    problems.append(item)
-                    if len(problems) >= MAX_PROBLEMS:
-                        break
-                else:
-                    good += 1
+        for item in self._rows(digest, name):
+            if isinstance(item, RowProblem):
+                problems.append(item)
+                if len(problems) >= MAX_PROBLEMS:
+                    break
+            else:
+                good += 1
         return good, problems
 
-    def _fail(self, job: Job, fault: JobFault, problems: list[RowProblem]) -> None:
+    def _check_facts(
+        self, digest: str, name: str, on_conflict: OnConflict | None
+    ) -> tuple[int, str, list[RowProblem]]:
+        """How many rows are good, how many facts they are, and the first problems."""
+        found = from_rows(self._rows(digest, name), name=name, on_conflict=on_conflict)
+        count = len(found.facts) + found.duplicates
+        return count, f", {len(found.facts)} facts", list(found.problems)
+
+    def _fail(
+        self,
+        job: Job,
+        fault: JobFault,
+        problems: list[RowProblem],
+        spec: TuneSpec | None = None,
+        chosen: str | None = None,
+    ) -> None:
         with self.db.write() as conn:
             now = self.db.clock(conn)
             if not self._is_waiting(conn, job.id):
                 return
+            if spec is not None:
+                self._say_method(conn, job.id, spec, chosen, now)
             for problem in problems[:MAX_PROBLEMS]:
                 data = {
                     "line": problem.line,

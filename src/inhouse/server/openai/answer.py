@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from inhouse.schema import Delta, TokenLogprob, Usage
+from inhouse.schema import Delta, MemoryOutcome, TokenLogprob, Usage
 from inhouse.server.calls import Call
 
 LEAST_LOGPROB = -9999.0
@@ -19,11 +19,13 @@ class Choice:
     text: list[str] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: str | None = None
+    memory: MemoryOutcome | None = None
 
     def add(self, delta: Delta) -> None:
         self.text.append(delta.text)
         self.logprobs += delta.logprobs or ()
         self.finish_reason = delta.finish_reason or self.finish_reason
+        self.memory = delta.memory or self.memory
 
 
 async def gather(call: Call, choices_each: int) -> list[Choice]:

@@ -12,13 +12,15 @@ from typing import Annotated, Any, ClassVar, Literal
 import orjson
 from fastapi import APIRouter, Request
 from pydantic import Field
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from inhouse.errors import InvalidRequest
-from inhouse.schema import Delta, EngineRequest, Message, TextPart, TokenLogprob
-from inhouse.server import bases, body, gateway
+from inhouse.schema import Delta, EngineRequest, MemoryUse, Message, ModelCard, TextPart, TokenLogprob
+from inhouse.server import bases, body, gateway, memory
 from inhouse.server.auth import caller
 from inhouse.server.calls import Call, until_gone
+from inhouse.server.memory import Memory
 from inhouse.server.openai.answer import finite, frame, gather, usage_wire
 from inhouse.server.openai.sampling import Inference
 from inhouse.server.replies import Json
@@ -64,6 +66,8 @@ class ChatRequest(Inference):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    x_memory: memory.Name | memory.MemoryRequest | None = None
+    """The memory whose facts to answer from beside the model, by name, or with how to use it."""
 
     parallel_tool_calls: bool | None = None
     response_format: TextFormat | None = None
@@ -81,7 +85,9 @@ class ChatRequest(Inference):
     verbosity: None = None
     web_search_options: None = None
 
-    def engine_request(self, id: str, project: str, adapter: str | None) -> EngineRequest:
+    def engine_request(
+        self, id: str, project: str, adapter: str | None, use: MemoryUse | None
+    ) -> EngineRequest:
         """What the engine is asked. Raises InvalidRequest for fields that contradict each other."""
         self.check_stream()
         if self.top_logprobs is not None and not self.logprobs:
@@ -100,6 +106,7 @@ class ChatRequest(Inference):
             messages=tuple(_message(m) for m in self.messages),
             adapter=adapter,
             n=self.choices,
+            memory=use,
             sampling=self.sampling(
                 max_new_tokens=asked, logprobs=(self.top_logprobs or 0) if self.logprobs else None
             ),
@@ -112,14 +119,19 @@ async def create(request: Request) -> Response:
     gw = gateway.of(request)
     asked = await body.read(request, ChatRequest, gw.settings.max_body_bytes)
     who = caller(request)
-    card = await gw.store.read(lambda conn: bases.find(conn, who.project, asked.model))
+
+    def ask(conn: Connection) -> tuple[ModelCard, Memory | None]:
+        card = bases.find(conn, who.project, asked.model)
+        return card, memory.find(conn, who, card, asked.x_memory)
+
+    card, known = await gw.store.read(ask)
     id = ids.new("chatcmpl")
     adapter = card.digest if card.kind == "adapter" else None
-    call = Call(request, card, [asked.engine_request(id, who.project, adapter)])
+    call = Call(request, card, [asked.engine_request(id, who.project, adapter, known.use if known else None)])
     created = int(time.time())
     if asked.stream:
         await call.start_or_close(request.receive)
-        return EventStream(call, _chunks(call, asked, id, created))
+        return EventStream(call, _chunks(call, asked, known, id, created))
     with call:
         choices = await until_gone(request.receive, gather(call, asked.choices))
     return Json(
@@ -136,22 +148,28 @@ async def create(request: Request) -> Response:
             ],
             "usage": usage_wire(call.usage),
         }
+        | (known.wire([choice.memory for choice in choices]) if known else {})
     )
 
 
-async def _chunks(call: Call, asked: ChatRequest, id: str, created: int) -> AsyncIterator[bytes]:
+async def _chunks(
+    call: Call, asked: ChatRequest, known: Memory | None, id: str, created: int
+) -> AsyncIterator[bytes]:
     """The stream's frames. What never changes is serialised once, ahead of the first."""
     fixed = orjson.dumps(frame(call, id, "chat.completion.chunk", created)).removesuffix(b"}")
     usage = b',"usage":null' if asked.wants_usage else b""
     end = usage + b"}\n\n"
 
-    def chunk(index: int, delta: bytes, reason: bytes = b"null", logprobs: bytes = b"null") -> bytes:
-        return b'data: %b,"choices":[{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}]%b' % (
+    def chunk(
+        index: int, delta: bytes, reason: bytes = b"null", logprobs: bytes = b"null", more: bytes = b""
+    ) -> bytes:
+        return b'data: %b,"choices":[{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}]%b%b' % (
             fixed,
             index,
             delta,
             logprobs,
             reason,
+            more,
             end,
         )
 
@@ -162,7 +180,11 @@ async def _chunks(call: Call, asked: ChatRequest, id: str, created: int) -> Asyn
             logprobs = orjson.dumps(_logprobs(delta.logprobs or ())) if asked.logprobs else b"null"
             out = chunk(delta.index, content, logprobs=logprobs)
         if delta.finish_reason:
-            out += chunk(delta.index, b"{}", reason=orjson.dumps(delta.finish_reason))
+            more = b""
+            if known:
+                keys = orjson.dumps(known.wire([delta.memory], first=delta.index, of=asked.choices))
+                more = b"," + keys[1:-1]
+            out += chunk(delta.index, b"{}", reason=orjson.dumps(delta.finish_reason), more=more)
         return out
 
     yield b"".join(

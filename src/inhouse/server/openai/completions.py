@@ -48,6 +48,7 @@ class CompletionRequest(Inference):
 
     best_of: None = None
     suffix: None = None
+    x_memory: None = None
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -94,6 +95,12 @@ async def create(request: Request) -> Response:
     asked = await body.read(request, CompletionRequest, gw.settings.max_body_bytes)
     who = caller(request)
     card = await gw.store.read(lambda conn: bases.find(conn, who.project, asked.model))
+    if card.kind == "memory":
+        raise InvalidRequest(
+            f"{card.name} is a memory, which answers conversations. Send messages to /v1/chat/completions, or "
+            f"complete with its base, {card.base}.",
+            param="model",
+        )
     id = ids.new("cmpl")
     adapter = card.digest if card.kind == "adapter" else None
     call = Call(request, card, asked.engine_requests(id, who.project, adapter))

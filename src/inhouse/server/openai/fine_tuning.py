@@ -13,8 +13,8 @@ from pydantic import Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from inhouse.errors import InvalidRequest, ModelNotFound, NotFound
-from inhouse.schema import Event, File, Job, ModelCard, TuneSpec
+from inhouse.errors import InvalidRequest, ModelNotFound, NotFound, UnsupportedParameter
+from inhouse.schema import Event, File, Job, ModelCard, OnConflict, TuneSpec, UnknownPolicy
 from inhouse.server import bases, body, gateway
 from inhouse.server.auth import Caller, caller
 from inhouse.server.idempotency import create_once
@@ -39,6 +39,8 @@ KNOBS = {
     "x_evaluate_every": "evaluate_every",
 }
 """A hyperparameter's name on the wire, and in a TuneSpec."""
+MEMORY_KNOBS = {"x_experts": "experts", "x_unknown": "unknown", "x_on_conflict": "on_conflict"}
+"""The same of a memory."""
 SUFFIX = re.compile(r"[A-Za-z0-9_.\-]*")
 
 
@@ -68,9 +70,26 @@ class Supervised(body.RequestBody):
     hyperparameters: Hyperparameters | None = None
 
 
+class MemoryHyperparameters(body.RequestBody):
+    """What a memory may be told; all of it this server's own."""
+
+    x_experts: bool | None = None
+    x_unknown: UnknownPolicy | None = None
+    x_on_conflict: OnConflict | None = None
+
+
+class OfMemory(body.RequestBody):
+    hyperparameters: MemoryHyperparameters | None = None
+
+
 class Method(body.RequestBody):
-    type: Literal["supervised"]
+    """How to teach. auto: a memory of short questions with short answers, else supervised training."""
+
+    type: Literal["supervised", "memory", "auto"]
     supervised: Supervised | None = None
+    memory: OfMemory | None = None
+    auto: OfMemory | None = None
+    """What to tell a memory, should it become one."""
     dpo: None = None
     reinforcement: None = None
 
@@ -89,6 +108,34 @@ class JobRequest(body.RequestBody):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     metadata: Metadata | None = None
     integrations: Annotated[list[None], Field(max_length=0)] | None = None
+
+    @property
+    def method_type(self) -> str:
+        return self.method.type if self.method else "supervised"
+
+    @property
+    def memory_knobs(self) -> dict[str, Any]:
+        """What a memory is told. Raises InvalidRequest for what would be ignored."""
+        chosen = self.method_type
+        for block in ("supervised", "memory", "auto"):
+            if block != chosen and self.method and getattr(self.method, block):
+                raise InvalidRequest(
+                    f"method.{block} is of no use to the type {chosen}. Leave it out.",
+                    param=f"method.{block}",
+                )
+        if chosen != "supervised" and self.hyperparameters:
+            raise InvalidRequest(
+                f"hyperparameters are of no use to the type {chosen}. Leave them out, or use the type supervised.",
+                param="hyperparameters",
+            )
+        if chosen == "memory" and self.validation_file:
+            raise UnsupportedParameter(
+                "A memory is measured on its own facts, so a validation_file would be ignored. Leave it out.",
+                param="validation_file",
+            )
+        of = self.method and (self.method.memory or self.method.auto)
+        given = of.hyperparameters.model_dump(exclude_none=True) if of and of.hyperparameters else {}
+        return {MEMORY_KNOBS[key]: value for key, value in given.items()}
 
     @property
     def knobs(self) -> dict[str, Any]:
@@ -119,8 +166,15 @@ class JobRequest(body.RequestBody):
             seed=self.seed or 0,
             suffix=suffix,
             request=request,
-            **{KNOBS[key]: value for key, value in self.knobs.items()},
+            picks_method=self.method_type == "auto",
+            **self._method(),
         )
+
+    def _method(self) -> dict[str, Any]:
+        of_memory = self.memory_knobs
+        if self.method_type == "memory":
+            return {"method": "memory", **of_memory}
+        return of_memory | {KNOBS[key]: value for key, value in self.knobs.items()}
 
 
 @router.post("/v1/fine_tuning/jobs", openapi_extra=body.documented(JobRequest), response_model=None)
@@ -210,6 +264,7 @@ def wire(job: Job) -> dict[str, Any]:
     spec = TuneSpec.model_validate(job.spec)
     chosen: dict[str, Any] = job.result.get("hyperparameters", {})
     knobs = {key: chosen.get(field, getattr(spec, field)) for key, field in KNOBS.items()}
+    is_trained = spec.method != "memory" and not spec.picks_method
     finished = job.finished_at
     return {
         "id": job.id,
@@ -225,8 +280,8 @@ def wire(job: Job) -> dict[str, Any]:
         "validation_file": spec.request.get("validation_file"),
         "result_files": job.result.get("result_files", []),
         "trained_tokens": job.result.get("trained_tokens"),
-        "hyperparameters": {key: value for key, value in knobs.items() if not key.startswith("x_")},
-        "method": {"type": "supervised", "supervised": {"hyperparameters": knobs}},
+        "hyperparameters": {k: v for k, v in knobs.items() if is_trained and not k.startswith("x_")},
+        "method": _method_wire(spec, knobs),
         "seed": spec.seed,
         "estimated_finish": None,
         "integrations": [],
@@ -234,6 +289,16 @@ def wire(job: Job) -> dict[str, Any]:
         "user_provided_suffix": spec.suffix or None,
         "x_state": job.x_state,
     }
+
+
+def _method_wire(spec: TuneSpec, knobs: dict[str, Any]) -> dict[str, Any]:
+    """The method as it was chosen; auto only until the rows are checked."""
+    of_memory = {key: getattr(spec, field) for key, field in MEMORY_KNOBS.items()}
+    if spec.method == "memory":
+        return {"type": "memory", "memory": {"hyperparameters": of_memory}}
+    if spec.picks_method:
+        return {"type": "auto", "auto": {"hyperparameters": of_memory}}
+    return {"type": "supervised", "supervised": {"hyperparameters": knobs}}
 
 
 def event_wire(event: Event) -> dict[str, Any]:
@@ -257,9 +322,10 @@ def _base(conn: Connection, who: Caller, name: str, now: float) -> ModelCard:
         if not who.is_admin:
             raise
         return bases.register(conn, name, now)
-    if card.kind == "adapter":
+    if card.kind in ("adapter", "memory"):
+        what = "an adapter" if card.kind == "adapter" else "a memory"
         raise InvalidRequest(
-            f"{name} is an adapter; a job starts from a base or a fully tuned model. Use {card.base}.",
+            f"{name} is {what}; a job starts from a base or a fully tuned model. Use {card.base}.",
             param="model",
         )
     return card

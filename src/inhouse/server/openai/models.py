@@ -17,7 +17,8 @@ from inhouse.server import bases, body, gateway
 from inhouse.server.auth import caller
 from inhouse.server.openai.listing import list_wire
 from inhouse.server.replies import Json
-from inhouse.store.records import models
+from inhouse.store.records import banks, models
+from inhouse.store.records.forgetting import Purged
 
 router = APIRouter()
 
@@ -46,7 +47,10 @@ async def retrieve(request: Request, name: str) -> Response:
 
 @router.delete("/v1/models/{name:path}", response_model=None)
 async def delete(request: Request, name: str) -> Response:
-    """Forgets a tuned model of the caller's project. Requests that run on it end on it."""
+    """Forgets a tuned model of the caller's project. Requests that run on it end on it.
+
+    Of a memory, its facts go with it, and all that forgetting each of them would take.
+    """
     project = caller(request).project
     gw = gateway.of(request)
     card = await gw.store.read(lambda conn: models.get(conn, project, name))
@@ -54,8 +58,18 @@ async def delete(request: Request, name: str) -> Response:
         raise PermissionDenied(
             f"{name} is a base, which every project uses. Only tuned models can be deleted."
         )
+    deleted: dict[str, Any] = {"id": name, "object": "model", "deleted": True}
+    if card.kind == "memory":
+
+        def forget(conn: Connection) -> Purged:
+            bank = banks.of_model(conn, card).id
+            models.delete(conn, project, name)
+            return banks.delete(conn, bank)
+
+        gone, is_cleared = await gw.clearing.forget(forget)
+        return Json(deleted | {"x_files_deleted": [*gone.files], "x_cleared": is_cleared})
     await gw.store.write(lambda conn: models.delete(conn, project, name))
-    return Json({"id": name, "object": "model", "deleted": True})
+    return Json(deleted)
 
 
 def wire(card: ModelCard, *, is_default: bool) -> dict[str, Any]:
@@ -69,5 +83,5 @@ def wire(card: ModelCard, *, is_default: bool) -> dict[str, Any]:
         "x_base": card.base,
         "x_default": is_default,
         "x_digest": card.digest,
-        "x_facts": card.facts,
+        "x_about": card.about,
     }
