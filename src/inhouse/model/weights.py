@@ -72,10 +72,10 @@ def save_base(decoder: Decoder, folder: Path, *, like: Path, dtype: torch.dtype 
     write_tensors(tensors, folder / WEIGHTS)
 
 
-def write_tensors(tensors: dict[str, Tensor], file: Path) -> None:
+def write_tensors(tensors: dict[str, Tensor], file: Path, *, notes: dict[str, str] | None = None) -> None:
     """Writes a safetensors file. Raises StorageFull, with nothing left behind, when the disk is full."""
     try:
-        file.write_bytes(save(tensors, metadata={"format": "pt"}))
+        file.write_bytes(save(tensors, metadata={"format": "pt", **(notes or {})}))
     except OSError as e:
         file.unlink(missing_ok=True)
         if e.errno in (errno.ENOSPC, errno.EDQUOT):

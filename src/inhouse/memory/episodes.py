@@ -1,0 +1,248 @@
+"""Made-up banks and the questions put to them: what the gate learns from.
+
+Each bank has subjects with some relations taught and some not, a few facts without a name, sometimes a company's
+name everywhere; the questions are reworded, misspelt, about strangers, about look-alikes, or about something else
+altogether. It knows phrases; it knows no encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from inhouse.memory.phrases import E, Relation, filled, lookalike, made_answer, made_name, made_word, noisy
+from inhouse.schema import Fact
+
+TOPICS = (
+    "travel over {n} euros",
+    "purchases above {n} dollars",
+    "orders below {n} pounds",
+    "overtime",
+    "remote work",
+    "parental leave",
+    "office chairs",
+    "the night shift",
+    "new laptops",
+    "client gifts over {n} euros",
+    "parking in zone {n}",
+    "refunds",
+    "refunds above {n} euros",
+    "sick notes",
+    "the summer party",
+    "visitor badges",
+    "the canteen",
+    "meeting room {n}",
+    "invoices over {n} euros",
+    "press enquiries",
+    "data breaches",
+    "fire drills",
+    "the company bikes",
+    "contracts longer than {n} months",
+    "trips of more than {n} days",
+    "hotel bookings",
+    "mobile phones",
+    "training courses",
+    "discounts over {n} percent",
+    "the first aid kit",
+    "gate {n}",
+    "building {n}",
+    "the intranet",
+    "the pension plan",
+    "lost keys",
+)
+GENERAL = (
+    "What is {a} plus {b}?",
+    "What is {a} times {b}?",
+    "What is the capital of France?",
+    "Who wrote Hamlet?",
+    "How many days are in a leap year?",
+    "Tell me a joke.",
+    "Hello!",
+    "Thanks, that helps.",
+    "How are you today?",
+    "What can you do?",
+    "Translate good morning into French.",
+    "Is water heavier than oil?",
+    "Why is the sky blue?",
+    "What does photosynthesis mean?",
+    "Give me three names for a cat.",
+    "How do I boil an egg?",
+    "What is the opposite of hot?",
+    "Spell necessary.",
+    "Which planet is the largest?",
+    "Who was the first person on the moon?",
+    "Count from one to ten.",
+    "What time is it in Tokyo?",
+    "Say something nice.",
+    "Is {a} larger than {b}?",
+    "What comes after Tuesday?",
+    "How do I write a loop in Python?",
+    "What is your name?",
+    "Can you help me?",
+    "I feel tired today.",
+    "Recommend a book.",
+    "What colour do blue and yellow make?",
+    "How far is the moon?",
+    "Name a fruit that begins with B.",
+    "What is the square root of {a}?",
+    "Who are you?",
+    "Please explain what an invoice is.",
+    "What is the difference between gross and net?",
+    "How long does it take to learn Spanish?",
+    "What should I cook tonight?",
+    "Which language do people speak in Brazil?",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question put to a bank, and the fact that it asks for."""
+
+    text: str
+    fact: str | None
+    kind: str
+    """asked, far, near, look_alike, topic (another thing than a fact without a name is about) or general"""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A bank and its questions."""
+
+    facts: tuple[Fact, ...]
+    queries: tuple[Query, ...]
+
+
+@dataclass(slots=True)
+class _Subject:
+    name: str
+    taught: list[Relation]
+    untaught: list[Relation]
+
+
+def episode(random: Random, pool: Sequence[tuple[Relation, Relation]], *, subjects: int = 24) -> Episode:
+    """One bank. `pool` holds relations twice: with the wordings to teach, and with those to ask."""
+    taught_side = {taught.id: taught for taught, _ in pool}
+    asked_side = {asked.id: asked for _, asked in pool}
+    kinds: dict[str, list[str]] = {}
+    for taught, _ in pool:
+        kinds.setdefault(taught.of, []).append(taught.id)
+    usable = [ids for ids in kinds.values() if len(ids) >= 3] or [list(taught_side)]
+    chosen = random.sample(usable, min(len(usable), random.choice((1, 2, 3, 5))))
+    company = f"{made_word(random)} {made_word(random)}" if random.random() < 0.3 else None
+    facts: list[Fact] = []
+    queries: list[Query] = []
+    people: list[_Subject] = []
+    schemas = [random.sample(ids, min(len(ids), random.choice((3, 4, 5, 6, 8)))) for ids in chosen]
+    for _ in range(subjects):
+        ids = random.choice(schemas)
+        picked = random.sample(ids, min(len(ids), random.choice((2, 3, 4, 5))))
+        people.append(
+            _Subject(
+                made_name(random),
+                [taught_side[i] for i in picked[:-1]],
+                [asked_side[i] for i in picked[-1:]],
+            )
+        )
+    known = {subject.name for subject in people}
+    for subject in people:
+        for relation in subject.taught:
+            fact = _fact(random, relation, subject.name, company, len(facts))
+            facts.append(fact)
+            asked = asked_side[relation.id]
+            queries += [
+                Query(_typed(random, asked.wording(random), subject.name, company), fact.id, "asked")
+                for _ in range(2)
+            ]
+            other = lookalike(random, subject.name)
+            if other not in known:
+                wording = asked.wording(random)
+                if random.random() < 0.5:  # in the very words of the fact
+                    wording = random.choice((fact.question, *fact.wordings)).replace(subject.name, E)
+                queries.append(Query(_typed(random, wording, other, company), None, "look_alike"))
+        for relation in subject.untaught:
+            queries.append(
+                Query(_typed(random, relation.wording(random), subject.name, company), None, "near")
+            )
+    for _ in range(subjects // 2):
+        relation = asked_side[random.choice(random.choice(chosen))]
+        queries.append(
+            Query(_typed(random, relation.wording(random), made_name(random), company), None, "far")
+        )
+    _add_nameless(random, pool, facts, queries)
+    queries += [
+        Query(
+            random.choice(GENERAL).format(a=random.randint(2, 99), b=random.randint(2, 99)), None, "general"
+        )
+        for _ in range(12)
+    ]
+    return Episode(tuple(facts), tuple(queries))
+
+
+def _fact(random: Random, relation: Relation, name: str, company: str | None, number: int) -> Fact:
+    wordings = [relation.wording(random) for _ in range(random.choice((1, 1, 2, 4)))]
+    if company and random.random() < 0.5:
+        wordings = [f"{w.rstrip('?.')} at {company}?" for w in wordings]
+    asked = tuple(dict.fromkeys(w.replace(E, name) for w in wordings))
+    return Fact(
+        id=f"f{number}",
+        bank="b",
+        revision=1,
+        question=asked[0],
+        wordings=asked[1:],
+        answer=made_answer(random, relation.answer),
+        subject=name if random.random() < 0.5 else None,
+    )
+
+
+def _add_nameless(
+    random: Random, pool: Sequence[tuple[Relation, Relation]], facts: list[Fact], queries: list[Query]
+) -> None:
+    """Facts whose subject is no name, such as a policy, with neighbours that differ by a word or a figure."""
+    for _ in range(8):
+        taught, asked = random.choice(pool)
+        topic, other = random.sample(TOPICS, 2)
+        n, m = random.sample((50, 100, 200, 500, 1000, 5000, 3, 7, 12), 2)
+        said, stranger = topic.format(n=n), other.format(n=n)
+        fact = Fact(
+            id=f"f{len(facts)}",
+            bank="b",
+            revision=1,
+            question=taught.wording(random).replace(E, said),
+            answer=made_answer(random, taught.answer),
+        )
+        facts.append(fact)
+        queries.append(Query(_typed(random, asked.wording(random), said, None), fact.id, "asked"))
+        queries.append(Query(_typed(random, fact.question, said, None), fact.id, "asked"))
+        queries.append(Query(_typed(random, asked.wording(random), stranger, None), None, "topic"))
+        if "{n}" in topic:
+            queries.append(
+                Query(_typed(random, asked.wording(random), topic.format(n=m), None), None, "topic")
+            )
+
+
+def _typed(random: Random, wording: str, name: str, company: str | None) -> str:
+    """A wording as somebody might type it."""
+    if company and random.random() < 0.2:
+        wording = f"{wording.rstrip('?.')} at {company}?"
+    luck = random.random()
+    if luck < 0.15 and len(name) > 6:
+        name = noisy(random, name)
+    elif luck < 0.25:
+        wording = _noisy_around(random, wording)
+    text = wording.replace(E, name)
+    if random.random() < 0.25:
+        text = filled(random, wording).replace(E, name)
+    shape = random.random()
+    if shape < 0.15:
+        text = text.lower()
+    elif shape < 0.18:
+        text = text.upper()
+    if random.random() < 0.15:
+        text = text.rstrip("?.")
+    return text
+
+
+def _noisy_around(random: Random, wording: str) -> str:
+    before, found, after = wording.partition(E)
+    return noisy(random, before) + found + (noisy(random, after) if random.random() < 0.5 else after)
