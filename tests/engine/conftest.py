@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.engine.memory_world import FACTS, Book, Books, expert_blob
 from tests.engine.world import World
 
 
@@ -26,3 +27,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def books(world: World) -> Books:
+    made = Books(Book(list(FACTS)))
+    made.experts[("f1", 3)] = expert_blob(world.decoder, "f1", 3, seed=11)
+    made.experts[("f2", 1)] = expert_blob(world.decoder, "f2", 1, seed=12, rank=2)
+    return made

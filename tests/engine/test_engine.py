@@ -89,7 +89,7 @@ def test_rows_of_the_base_are_exactly_the_base_whatever_adapters_share_the_batch
     }
     bank.load(3, Adapter(2, 4.0, overflowing, {}))
     bank.load(1, Adapter.read(world.adapter_folder("large"), world.decoder))
-    mix = bank.mix([None, 3, 1, None])
+    mix = bank.mix([(), (3,), (1,), ()])
     assert isinstance(mix, Mix)
     linear: Linear = world.decoder.blocks[0].attention.qkv
     x = torch.randn(4, linear.weight.shape[1], generator=torch.Generator().manual_seed(0))
@@ -97,13 +97,13 @@ def test_rows_of_the_base_are_exactly_the_base_whatever_adapters_share_the_batch
     assert torch.equal(mixed[[0, 3]], base[[0, 3]])
     assert torch.isfinite(mixed[2]).all(), "another row's overflow spilled over"
     assert not torch.isfinite(mixed[1]).all()
-    alone = bank.mix([1])
+    alone = bank.mix([(1,)])
     assert alone is not None
     torch.testing.assert_close(mixed[2], alone(linear, x[2:3])[0], atol=1e-5, rtol=1e-5)
 
 
 def test_a_batch_of_the_base_alone_has_no_adapters_to_compute(world: World) -> None:
-    assert Bank(world.decoder).mix([None, None]) is None
+    assert Bank(world.decoder).mix([(), ()]) is None
 
 
 def test_adapters_beyond_the_slots_take_turns(world: World) -> None:

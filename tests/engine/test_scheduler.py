@@ -12,7 +12,7 @@ from inhouse.engine.pages import Pages
 from inhouse.engine.request import Request, Sequence
 from inhouse.engine.scheduler import Plan, Scheduler
 from inhouse.engine.slots import Slots
-from inhouse.errors import ContextLengthExceeded
+from inhouse.errors import ContextLengthExceeded, InvalidRequest
 from inhouse.schema import Sampling
 
 
@@ -24,8 +24,18 @@ def scheduler_of(
     )
 
 
-def request(name: str, prompt: int, new: int = 4, *, adapter: str | None = None, n: int = 1) -> Request:
-    return Request(name, tuple(range(prompt)), Sampling(), 0, prompt + new, frozenset({99}), adapter, n=n)
+def request(
+    name: str,
+    prompt: int,
+    new: int = 4,
+    *,
+    adapter: str | None = None,
+    expert: str | None = None,
+    n: int = 1,
+) -> Request:
+    return Request(
+        name, tuple(range(prompt)), Sampling(), 0, prompt + new, frozenset({99}), adapter, expert, n=n
+    )
 
 
 def step(scheduler: Scheduler, now: float = 0.0, token: int = 7) -> Plan:
@@ -121,6 +131,25 @@ def test_a_request_waits_for_a_slot_while_others_pass() -> None:
     assert step(scheduler).loads == (("y", 0),)
 
 
+def test_an_adapter_and_an_expert_start_together_or_wait_together() -> None:
+    scheduler = scheduler_of(slots=2)
+    scheduler.add(request("a", 3, 2, adapter="x", expert="e"), 0)
+    scheduler.add(request("b", 3, 2, adapter="x", expert="f"), 0)
+    plan = step(scheduler)
+    assert [name for name, _, _ in told(plan)] == ["a"]
+    assert dict(plan.loads).keys() == {"x", "e"}
+    assert scheduler.slots.pins == 2
+    step(scheduler)
+    assert dict(step(scheduler).loads).keys() == {"f"}, "the adapter was still there"
+
+
+def test_a_request_that_needs_more_slots_than_there_are_is_refused() -> None:
+    scheduler = scheduler_of(slots=1)
+    with pytest.raises(InvalidRequest, match="needs 2 adapter slots; this engine has 1"):
+        scheduler.add(request("a", 3, adapter="x", expert="e"), 0)
+    assert not scheduler.has_work
+
+
 def test_choices_share_the_full_pages_of_their_prompt() -> None:
     scheduler = scheduler_of(pages=8, budget=32)
     scheduler.add(request("a", 9, 3, n=3), 0)
@@ -141,7 +170,11 @@ def test_a_stop_token_ends_a_choice_and_the_limit_ends_the_other() -> None:
 
 
 calls = st.tuples(
-    st.integers(1, 20), st.integers(1, 12), st.sampled_from([None, "x", "y", "z"]), st.integers(1, 3)
+    st.integers(1, 20),
+    st.integers(1, 12),
+    st.sampled_from([None, "x", "y", "z"]),
+    st.sampled_from([None, None, "e", "f"]),
+    st.integers(1, 3),
 )
 
 
@@ -152,8 +185,8 @@ def test_after_random_cancels_every_page_is_back(data: st.DataObject) -> None:
     alive: list[str] = []
     everyone: list[Sequence] = []
     for number in range(data.draw(st.integers(1, 12), "requests")):
-        prompt, new, adapter, n = data.draw(calls, "call")
-        one = request(str(number), prompt, new, adapter=adapter, n=n)
+        prompt, new, adapter, expert, n = data.draw(calls, "call")
+        one = request(str(number), prompt, new, adapter=adapter, expert=expert, n=n)
         scheduler.add(one, float(number))
         alive.append(one.id)
         everyone += one.choices

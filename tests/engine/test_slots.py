@@ -34,6 +34,24 @@ def test_a_pinned_adapter_is_never_put_out() -> None:
     assert slots.acquire("b") == (0, True)
 
 
+def test_two_are_pinned_together_or_not_at_all() -> None:
+    slots = Slots(2)
+    assert slots.acquire_all(("a", "e1")) == {"a": (0, True), "e1": (1, True)}
+    assert slots.acquire_all(("a", "e2")) is None
+    assert (slots.pins, slots.resident) == (2, 2), "half of a pair was taken"
+    assert slots.acquire_all(("e1", "a")) == {"e1": (1, False), "a": (0, False)}
+    assert slots.acquire_all(()) == {}
+
+
+def test_one_of_a_pair_never_puts_out_the_other() -> None:
+    slots = Slots(2)
+    for digest in ("e", "a"):  # e is the longest unused: the first to make room
+        slots.acquire(digest)
+        slots.release(digest)
+    assert slots.acquire_all(("b", "e")) == {"e": (0, False), "b": (1, True)}
+    slots.check_integrity()
+
+
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcde"))))
 def test_random_use_keeps_every_slot_accounted_for(uses: list[tuple[bool, str]]) -> None:
     slots = Slots(3)

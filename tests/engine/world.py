@@ -11,12 +11,20 @@ import torch
 
 from inhouse.engine.build import build
 from inhouse.engine.engine import Engine, Reply
+from inhouse.engine.memory import Banks
 from inhouse.engine.request import Request
 from inhouse.errors import NotFound
 from inhouse.model.adapters import Adapter, LoadedLora
 from inhouse.model.decoder import Decoder, greedy
 from inhouse.model.weights import load_base
-from inhouse.schema import EngineDone, EngineFault, EngineRequest, Sampling, TokenLogprob
+from inhouse.schema import (
+    EngineDone,
+    EngineFault,
+    EngineRequest,
+    MemoryOutcome,
+    Sampling,
+    TokenLogprob,
+)
 from inhouse.settings import Settings
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
@@ -32,6 +40,7 @@ class Answer:
     texts: dict[int, str] = field(default_factory=dict)
     finish: dict[int, str] = field(default_factory=dict)
     logprobs: dict[int, list[TokenLogprob]] = field(default_factory=dict)
+    memory: dict[int, MemoryOutcome] = field(default_factory=dict)
     counted: int = 0
     done: EngineDone | None = None
     fault: EngineFault | None = None
@@ -62,7 +71,14 @@ class World:
             raise NotFound(f"There is no artifact {digest}.")
         return self.adapters / digest
 
-    def engine(self, *, token_budget: int = 64, adapter_slots: int = 8, **settings: Any) -> Engine:
+    def engine(
+        self,
+        *,
+        token_budget: int = 64,
+        adapter_slots: int = 8,
+        banks: Banks | None = None,
+        **settings: Any,
+    ) -> Engine:
         chosen = Settings(**{"max_running": 8, "cache_tokens": 1024, **settings})
         return build(
             self.decoder,
@@ -71,6 +87,7 @@ class World:
             base_digest=BASE_DIGEST,
             adapter_folder=self.adapter_folder,
             settings=chosen,
+            banks=banks,
             token_budget=token_budget,
             adapter_slots=adapter_slots,
         )
@@ -146,4 +163,7 @@ def collect(replies: Iterable[Reply]) -> dict[str, Answer]:
         answer.logprobs.setdefault(delta.index, []).extend(delta.logprobs or [])
         if delta.finish_reason is not None:
             answer.finish[delta.index] = delta.finish_reason
+        if delta.memory is not None:
+            assert delta.finish_reason is not None, "the memory's word before the choice's end"
+            answer.memory[delta.index] = delta.memory
     return answers

@@ -1,4 +1,4 @@
-"""Many adapters in one batch.
+"""Many adapters in one batch; a row may use two, a task's and a fact's expert, and gets the sum of both.
 
 It knows slots and factors; which adapter sits where is decided by `engine.slots`, read from disk by
 `engine.library`. All adapters of a batch are computed as one wide product: their A factors stacked, the columns
@@ -17,6 +17,8 @@ from inhouse.model.decoder import Decoder
 from inhouse.model.layers import Linear
 
 Factors = dict[str, tuple[Tensor, Tensor]]
+NOBODY = -1
+"""Stands where a row uses fewer slots than another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +55,17 @@ class Bank:
         self._scales[slot] = adapter.scale
         self._active, self._stacks = (), {}
 
-    def mix(self, slots: list[int | None]) -> Mix | None:
+    def mix(self, slots: list[tuple[int, ...]]) -> Mix | None:
         """What to add to the linear layers when token i uses slots[i]; None when all tokens are the base's."""
-        active = tuple(sorted({slot for slot in slots if slot is not None}))
+        active = tuple(sorted({slot for used in slots for slot in used}))
         if not active:
             return None
         if active != self._active:  # stacks are kept while the same adapters run
             self._active, self._stacks = active, {}
-        rows = [i for i, slot in enumerate(slots) if slot is not None]
-        owners = [slot for slot in slots if slot is not None]
-        return Mix(
-            self, torch.tensor(rows, device=self._device), torch.tensor(owners, device=self._device)[:, None]
-        )
+        rows = [i for i, used in enumerate(slots) if used]
+        widest = max(len(used) for used in slots)
+        owners = [used + (NOBODY,) * (widest - len(used)) for used in slots if used]
+        return Mix(self, torch.tensor(rows, device=self._device), torch.tensor(owners, device=self._device))
 
     def stack(self, linear: Linear) -> Stack | None:
         """The active adapters' factors for a layer; None when none of them changes it."""
@@ -107,8 +108,8 @@ class Mix:
     bank: Bank
     rows: Tensor
     """[N] int64, places of the stream that use an adapter"""
-    owner: Tensor
-    """[N, 1] int64, the slot that each of them uses"""
+    owners: Tensor
+    """[N, most slots of a row] int64, the slots that each of them uses"""
 
     def __call__(self, linear: Linear, x: Tensor) -> Tensor:
         y = linear.product(x)
@@ -117,7 +118,7 @@ class Mix:
             return y
         low = (x[self.rows] @ stack.a.T).mul_(stack.scale)  # [N, ΣR]
         # Filled, not multiplied: an overflow in a foreign adapter's columns must not become NaN here.
-        low.masked_fill_(self.owner != stack.owner, 0.0)
+        low.masked_fill_((self.owners[:, :, None] != stack.owner).all(1), 0.0)
         for outputs, columns, b in stack.parts:
             y[self.rows, outputs] += low[:, columns] @ b
         return y

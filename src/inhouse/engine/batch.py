@@ -25,8 +25,8 @@ class Batch:
     positions: Tensor
     """[T] int64, each token's place in its own sequence"""
     attend: PagedAttend
-    slots: list[int | None]
-    """[T] the adapter slot of each token; None is the base"""
+    slots: list[tuple[int, ...]]
+    """[T] the adapter slots of each token, one or two; none is the base"""
     rows: Tensor
     """[N + M] int64, places of the stream whose hidden state is wanted: the next draws', then the scores'"""
     drawing: list[Sequence]
@@ -40,7 +40,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     rows = sorted(plan.rows, key=lambda row: row.count > 1)
     tokens: list[int] = []
     positions: list[int] = []
-    slots: list[int | None] = []
+    slots: list[tuple[int, ...]] = []
     last: list[int] = []
     drawing: list[Sequence] = []
     places: list[int] = []
@@ -58,7 +58,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
         begin, stop = len(tokens), row.start + row.count
         tokens += row.sequence.tokens[row.start : stop]
         positions += range(row.start, stop)
-        slots += [row.sequence.slot] * row.count
+        slots += [row.sequence.slots] * row.count
         if row.samples:
             last.append(len(tokens) - 1)
             drawing.append(row.sequence)

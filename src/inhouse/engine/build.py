@@ -9,7 +9,9 @@ from inhouse.engine.cache import Cache
 from inhouse.engine.engine import Engine
 from inhouse.engine.intake import Intake
 from inhouse.engine.library import Library
+from inhouse.engine.memory import Banks, Memory
 from inhouse.engine.pages import Pages
+from inhouse.engine.proof import Proof
 from inhouse.engine.runner import Runner
 from inhouse.engine.scheduler import TOKEN_BUDGET, Scheduler
 from inhouse.engine.slots import Slots
@@ -35,19 +37,23 @@ def build(
     base_digest: str,
     adapter_folder: Callable[[str], Path],
     settings: Settings,
+    banks: Banks | None = None,
     room_bytes: int = 0,
     token_budget: int = TOKEN_BUDGET,
     adapter_slots: int = ADAPTER_SLOTS,
 ) -> Engine:
     """An idle engine; the decoder is its own from here on. `adapter_folder` gives the folder of an adapter's digest, or
-    raises NotFound; `room_bytes` is what the cache may take of the device's memory, 0 where nobody knows."""
+    raises NotFound; `banks` are the memories it may answer from; `room_bytes` is what the cache may take of the
+    device's memory, 0 where nobody knows."""
     decoder.lay_out_for_few_rows()
     config = decoder.config
     pages = Pages(
         -(-_cache_tokens(config, settings, room_bytes, decoder.dtype.itemsize) // PAGE_SIZE), PAGE_SIZE
     )
     cache = Cache(config, pages.count, PAGE_SIZE, device=decoder.device, dtype=decoder.dtype)
-    library = Library(adapter_folder, decoder, base_digest)
+    library = Library(
+        adapter_folder, decoder, base_digest, expert_of=None if banks is None else banks.source.expert
+    )
     intake = Intake(
         tokenizer,
         template,
@@ -55,6 +61,8 @@ def build(
         limit=min(config.context, pages.capacity),
         vocab_size=config.vocab_size,
         stop_ids=tokenizer.eos_ids | template.stop_ids | frozenset(config.eos_ids),
+        memory=None if banks is None else Memory(banks, library),
+        proof=Proof(decoder, library),
     )
     scheduler = Scheduler(
         pages, Slots(adapter_slots), max_running=settings.max_running, token_budget=token_budget

@@ -100,6 +100,8 @@ def _join(pieces: list[Delta]) -> Delta:
         index=pieces[0].index,
         text="".join(piece.text for piece in pieces),
         tokens=sum(piece.tokens for piece in pieces),
+        prompt_tokens=sum(piece.prompt_tokens for piece in pieces),
         logprobs=logprobs if has_logprobs else None,
         finish_reason=pieces[-1].finish_reason,
+        memory=pieces[-1].memory,
     )

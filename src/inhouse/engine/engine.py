@@ -80,20 +80,21 @@ class Engine:
     def add(self, request: Request) -> list[Reply]:
         """Queues a request. Its first replies, where some need no model. Raises InhouseError."""
         now = self._clock()
+        voices = {sequence: Voice(sequence, self.intake.tokenizer) for sequence in request.choices}
+        deltas: list[Delta] = []
+        for voice in voices.values():
+            if voice.owes_echo:
+                deltas.append(voice.echo())
+            elif not request.needs_model:
+                deltas += voice.recite()
+        replies = [Reply(request.id, EngineFrame(delta=delta)) for delta in deltas]
         if request.needs_model:
             self.scheduler.add(request, now)
+            self._voices |= voices
+        else:
+            replies.append(self._done(request))
         self._requests += 1
         self._prompt_tokens += len(request.prompt)
-        replies: list[Reply] = []
-        for sequence in request.choices:
-            voice = self._voices[sequence] = Voice(sequence, self.intake.tokenizer)
-            if voice.owes_echo:
-                replies.append(Reply(request.id, EngineFrame(delta=voice.echo())))
-            elif not request.needs_model:
-                delta = Delta(index=sequence.index, finish_reason="length")
-                replies.append(Reply(request.id, EngineFrame(delta=delta)))
-        if not request.needs_model:
-            replies.append(self._done(request))
         self._note()
         return replies
 
@@ -120,17 +121,16 @@ class Engine:
     def _loaded(self, plan: Plan) -> tuple[Plan, list[Reply]]:
         """Puts the plan's new adapters into their slots. Where one fails, its requests fail, and only they."""
         replies: list[Reply] = []
-        for digest, slot in plan.loads:
-            fault = around_request(digest, partial(self.runner.load, digest, slot))
+        rows = plan.rows
+        for key, slot in plan.loads:
+            fault = around_request(key, partial(self.runner.load, key, slot))
             if fault is None:
                 continue
-            for request in {
-                row.sequence.request for row in plan.rows if row.sequence.request.adapter == digest
-            }:
+            for request in {row.sequence.request for row in rows if key in row.sequence.request.keys}:
                 replies.append(self._fail(request, fault))
-            plan = Plan(tuple(row for row in plan.rows if row.sequence.request.adapter != digest))
-            self.scheduler.slots.forget(digest)
-        return plan, replies
+            rows = tuple(row for row in rows if key not in row.sequence.request.keys)
+            self.scheduler.slots.forget(key)
+        return Plan(rows), replies
 
     def _draw(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> dict[Sequence, Draw]:
         draws: dict[Sequence, Draw] = {}

@@ -1,20 +1,27 @@
 """A call's text as tokens, checked: what may be refused is refused here, before the engine's step knows of it.
 
-It knows text, limits and which adapters exist; it knows no queues and no tensors. Safe to use from several
-threads, so that rendering and tokenising happen off the step.
+It knows text, limits, which adapters exist and what a memory makes of a call; it knows no queues and no tensors.
+Safe to use from several threads, so that rendering, tokenising and routing happen off the step.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from inhouse.engine.library import Library
+from inhouse.engine.memory import Memory, expert_of, with_records, without_model
+from inhouse.engine.proof import Proof
+from inhouse.engine.recall import Recall
 from inhouse.engine.request import Request
 from inhouse.errors import ContextLengthExceeded, InvalidRequest
 from inhouse.schema import EngineRequest
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
+
+REPLY_ROOM = 64
+"""Tokens kept for a reply beside records, where the call names no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,9 @@ class Intake:
     """Tokens of prompt and reply together: the model's context, or the whole cache where that is smaller."""
     vocab_size: int
     stop_ids: frozenset[int]
+    memory: Memory | None = None
+    proof: Proof | None = None
+    """Says what an expert does; asked when a call runs with one."""
 
     def prepare(self, call: EngineRequest, request_id: str) -> Request:
         """A request ready to be queued. Raises InvalidRequest, NotFound or BadCheckpoint."""
@@ -48,6 +58,9 @@ class Intake:
             )
         if call.adapter is not None:
             self.library.check(call.adapter)
+        recall = self._recall(call, prompt)
+        if recall is not None and recall.way == "retrieval":
+            prompt, recall = self._with_records(call, prompt, recall)
         return Request(
             id=request_id,
             prompt=tuple(prompt),
@@ -56,10 +69,48 @@ class Intake:
             limit=self.limit if asked is None else len(prompt) + asked,
             stop_ids=self.stop_ids,
             adapter=call.adapter,
+            expert=None if recall is None else expert_of(recall),
+            recall=recall,
             echo=call.echo,
             prompt_text=call.prompt if call.prompt is not None else self.tokenizer.decode(prompt),
             n=call.n,
         )
+
+    def explain(self, call: EngineRequest) -> dict[str, Any]:
+        """What the call's memory sees in its last message, and why. Raises what `prepare` raises."""
+        return self._needed_memory().explain(call)
+
+    def _needed_memory(self) -> Memory:
+        if self.memory is None:
+            raise InvalidRequest("This engine serves no memories. Ask the base itself.", param="model")
+        return self.memory
+
+    def _recall(self, call: EngineRequest, prompt: list[int]) -> Recall | None:
+        """The memory's way for the call, with an expert's proof; None where it names no memory."""
+        if call.memory is None:
+            return None
+        recall = self._needed_memory().recall(call, call.memory)
+        expert = expert_of(recall)
+        if expert is None or self.proof is None:
+            return recall
+        answer = self.tokenizer.encode(recall.hits[0].fact.answer, special=False)
+        gain = self.proof.gain(prompt, answer, adapter=call.adapter, expert=expert)
+        return replace(recall, delta_logprob=gain)
+
+    def _with_records(
+        self, call: EngineRequest, prompt: list[int], recall: Recall
+    ) -> tuple[list[int], Recall]:
+        """The prompt with as many records as fit. Raises ContextLengthExceeded where a task finds no room for one."""
+        assert call.messages is not None, "a memory answers messages"
+        asked = call.sampling.max_new_tokens
+        for count in range(len(recall.hits), 0, -1):
+            hits = recall.hits[:count]
+            longer = self.template.prompt(with_records(call.messages, hits))
+            if len(longer) + (REPLY_ROOM if asked is None else asked) <= self.limit:
+                return longer, replace(recall, hits=hits)
+        if recall.is_held:
+            return prompt, without_model(recall)
+        raise ContextLengthExceeded.of(limit=self.limit, prompt=len(longer), asked=asked or REPLY_ROOM)
 
     def _prompt(self, call: EngineRequest) -> list[int]:
         given = [field for field in (call.messages, call.prompt, call.tokens) if field is not None]

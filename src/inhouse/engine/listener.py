@@ -13,6 +13,7 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 
 from inhouse.engine.connection import Connection
 from inhouse.engine.engine import Engine, Reply
-from inhouse.engine.faults import around_request, fault_of
+from inhouse.engine.faults import Result, around_request, fault_of
 from inhouse.engine.request import Request
 from inhouse.errors import EngineOverloaded, InhouseError, InvalidRequest
 from inhouse.schema import EngineCall, EngineFault, EngineFrame, EngineRequest
@@ -39,6 +40,7 @@ SWEEP_S = 0.25
 CLOSE_S = 2.0
 """How long last frames may take to be read when the engine ends."""
 PREPARING_THREADS = 2
+"""For text; and as many more for what asks a memory, which may first have to load: then others do not wait."""
 MAX_PATH_BYTES = 100
 """Systems allow a socket's path 104 to 108 bytes."""
 
@@ -85,6 +87,7 @@ class Listener:
         self._idle_reader_s = idle_reader_s
         self._thread = threading.Thread(target=self._run, name="engine-socket", daemon=True)
         self._pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-text")
+        self._memory_pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-memory")
         self._connections: dict[str, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._refuse: InhouseError | None = None
@@ -125,6 +128,7 @@ class Listener:
         self._thread.join()
         self._loop.close()
         self._pool.shutdown()
+        self._memory_pool.shutdown(cancel_futures=True)
 
     async def _listen(self) -> asyncio.Server:
         server = await asyncio.start_unix_server(self._accept, self._path, limit=MAX_CALL_BYTES, backlog=1024)
@@ -186,9 +190,17 @@ class Listener:
             connection.put(EngineFrame(stats=self._engine.stats | self._numbers()))
             await connection.pump()
         elif call.request is None:
-            await self._tell(connection, InvalidRequest("A generate call needs a request.", param="request"))
+            await self._tell(
+                connection, InvalidRequest(f"A call to {call.op} needs a request.", param="request")
+            )
         elif self._refuse is not None:
             await self._tell(connection, self._refuse)
+        elif call.op == "explain":
+            explain = partial(self._engine.intake.explain, call.request)
+            explained = await self._off_loop(call.request, call.request.id, explain)
+            is_fault = isinstance(explained, EngineFault)
+            connection.put(EngineFrame(fault=explained) if is_fault else EngineFrame(explained=explained))
+            await connection.pump()
         elif self._is_full():
             busy = f"{self._max_queued} requests are waiting for this engine. Try again shortly."
             await self._tell(connection, EngineOverloaded(busy, retry_after_s=1.0))
@@ -218,12 +230,19 @@ class Listener:
 
     async def _prepare_and_pump(self, call: EngineRequest, request_id: str, connection: Connection) -> None:
         prepare = partial(self._engine.intake.prepare, call, request_id)
-        request = await self._loop.run_in_executor(self._pool, around_request, request_id, prepare)
+        request = await self._off_loop(call, request_id, prepare)
         if isinstance(request, EngineFault):
             connection.put(EngineFrame(fault=request))
         else:
             self._inbox.put(Add(request))
         await connection.pump()
+
+    async def _off_loop(
+        self, call: EngineRequest, request_id: str, work: Callable[[], Result]
+    ) -> Result | EngineFault:
+        """What the work for a call gives, or its fault; neither the loop nor the step waits for it."""
+        pool = self._pool if call.memory is None else self._memory_pool
+        return await self._loop.run_in_executor(pool, around_request, request_id, work)
 
     async def _tell(self, connection: Connection, error: InhouseError) -> None:
         connection.put(EngineFrame(fault=fault_of(error)))

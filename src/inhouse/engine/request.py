@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from inhouse.engine.recall import Recall
 from inhouse.schema import FinishReason, Sampling
 
 
@@ -25,6 +26,10 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     adapter: str | None = None
     """Artifact digest; None is the base itself."""
+    expert: str | None = None
+    """Key of a fact's expert, which works beside the adapter (see `engine.experts`)."""
+    recall: Recall | None = None
+    """What the memory made of it, when it named one."""
     echo: bool = False
     prompt_text: str = ""
     """What `echo` repeats."""
@@ -39,6 +44,16 @@ class Request:
         self.choices = [Sequence(self, index, list(self.prompt)) for index in range(self.n)]
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """What must sit in slots while a choice runs: the adapter, the expert, both or neither."""
+        return tuple(key for key in (self.adapter, self.expert) if key is not None)
+
+    @property
+    def preset(self) -> str | None:
+        """The reply where it was settled without the model."""
+        return None if self.recall is None else self.recall.preset
+
+    @property
     def scores_prompt(self) -> bool:
         """Whether the prompt's own log-probabilities are asked for."""
         return self.echo and self.sampling.logprobs is not None
@@ -50,8 +65,8 @@ class Request:
 
     @property
     def needs_model(self) -> bool:
-        """False where there is nothing to generate and nothing to score."""
-        return self.generates or self.scores_prompt
+        """False where the reply is settled, or there is nothing to generate and nothing to score."""
+        return self.preset is None and (self.generates or self.scores_prompt)
 
     @property
     def is_finished(self) -> bool:
@@ -75,8 +90,8 @@ class Sequence:
     """Tokens whose keys and values are in pages."""
     scored: int = 0
     """Prompt tokens whose log-probability was read; it outlives a preemption."""
-    slot: int | None = None
-    """Where the adapter sits while the sequence runs; None is the base."""
+    slots: tuple[int, ...] = ()
+    """Where the request's adapter and expert sit while the sequence runs; none is the base."""
     finish_reason: FinishReason | None = None
 
     @property

@@ -42,9 +42,9 @@ class Runner:
         self.library = library
         self.bank = Bank(decoder)
 
-    def load(self, digest: str, slot: int) -> None:
-        """Puts an adapter into a slot. Raises NotFound or BadCheckpoint."""
-        self.bank.load(slot, self.library.read(digest))
+    def load(self, key: str, slot: int) -> None:
+        """Puts an adapter or an expert into a slot. Raises NotFound or BadCheckpoint."""
+        self.bank.load(slot, self.library.read(key))
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Output:

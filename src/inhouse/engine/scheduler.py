@@ -18,7 +18,7 @@ from operator import attrgetter
 from inhouse.engine.pages import Pages
 from inhouse.engine.request import Request, Sequence
 from inhouse.engine.slots import Slots
-from inhouse.errors import Conflict, ContextLengthExceeded
+from inhouse.errors import Conflict, ContextLengthExceeded, InvalidRequest
 from inhouse.schema import FinishReason
 
 TOKEN_BUDGET = 512
@@ -51,11 +51,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One step: its rows, and the adapters to put into slots before it."""
+    """One step: its rows, and the adapters and experts to put into slots before it."""
 
     rows: tuple[Row, ...]
     loads: tuple[tuple[str, int], ...] = ()
-    """(digest, slot)"""
+    """(key, slot)"""
 
 
 class Scheduler:
@@ -101,12 +101,18 @@ class Scheduler:
         return len({sequence.request for sequence in self._running})
 
     def add(self, request: Request, now: float) -> None:
-        """Queues all choices. Raises ContextLengthExceeded for what the whole cache could not hold."""
+        """Queues all choices. Raises ContextLengthExceeded for what the whole cache could not hold, and
+        InvalidRequest for what all slots together could not."""
         if request.id in self._requests:
             raise Conflict(f"A request {request.id} is already running.")
         if request.limit > self.pages.capacity:
             asked = request.limit - len(request.prompt)
             raise ContextLengthExceeded.of(limit=self.pages.capacity, prompt=len(request.prompt), asked=asked)
+        if len(request.keys) > self.slots.count:
+            raise InvalidRequest(
+                f"The request needs {len(request.keys)} adapter slots; this engine has {self.slots.count}. "
+                "Ask without the adapter, or without experts."
+            )
         self._arrivals += 1
         request.order, request.arrived_at = self._arrivals, now
         self._requests[request.id] = request
@@ -161,9 +167,11 @@ class Scheduler:
         self.slots.check_integrity()
         assert self._waiting == sorted(self._waiting, key=by_age), "the queue is out of order"
         assert not any(self.pages.table(s) for s in self._waiting), "a waiting sequence holds pages"
-        assert self.slots.pins == sum(s.slot is not None for s in self._running), (
-            "pins differ from running users"
+        assert self.slots.pins == sum(len(s.slots) for s in self._running), "pins differ from running users"
+        assert all(len(s.slots) == len(s.request.keys) for s in self._running), (
+            "a sequence runs without one of its adapters"
         )
+        assert not any(s.slots for s in self._waiting), "a waiting sequence holds a slot"
         alive = {s for r in self._requests.values() for s in r.choices if not s.is_finished}
         assert alive == set(self._waiting) | set(self._running), "a sequence is lost, or outlived its request"
         if not self._running:
@@ -215,7 +223,7 @@ class Scheduler:
         return first in self._running and first.computed < sequence.prompt_length
 
     def _start(self, sequence: Sequence, loads: dict[str, int]) -> bool:
-        """Takes pages for all the sequence's tokens and a slot for its adapter, or nothing."""
+        """Takes pages for all the sequence's tokens and slots for its adapter and expert, or nothing."""
         request = sequence.request
         first = request.choices[0]
         if sequence is not first and not request.scores_prompt and first in self._running:
@@ -224,14 +232,12 @@ class Scheduler:
         if not self.pages.reserve(sequence, sequence.length):
             self._give_back(sequence)
             return False
-        if request.adapter is not None:
-            place = self.slots.acquire(request.adapter)
-            if place is None:
-                self._give_back(sequence)
-                return False
-            sequence.slot, is_new = place
-            if is_new:
-                loads[request.adapter] = sequence.slot
+        places = self.slots.acquire_all(request.keys)
+        if places is None:
+            self._give_back(sequence)
+            return False
+        sequence.slots = tuple(places[key][0] for key in request.keys)
+        loads.update({key: slot for key, (slot, is_new) in places.items() if is_new})
         self._waiting.remove(sequence)
         self._running[sequence] = None
         return True
@@ -245,9 +251,8 @@ class Scheduler:
         if sequence in self._running:
             del self._running[sequence]
             self.pages.release(sequence)
-            if sequence.slot is not None:
-                assert sequence.request.adapter is not None, "only an adapter's user has a slot"
-                self.slots.release(sequence.request.adapter)
-                sequence.slot = None
+            for key in sequence.request.keys:
+                self.slots.release(key)
+            sequence.slots = ()
         else:
             self._waiting.remove(sequence)

@@ -1,6 +1,6 @@
-"""Which adapter sits in which slot of the device.
+"""Which adapter sits in which slot of the device; a fact's expert is one, too.
 
-It knows digests, slots and pins. It does not know what an adapter holds: `engine.adapters` does.
+It knows keys, slots and pins. It does not know what an adapter holds: `engine.adapters` does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class _Place:
 
 
 class Slots:
-    """Digest → slot, least recently used first. A pinned adapter stays; an unpinned one may be put out."""
+    """Digest, or expert's key → slot, least recently used first. Pinned ones stay; others may be put out."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -45,6 +45,19 @@ class Slots:
         place.pins += 1
         self._places.move_to_end(digest)
         return place.slot, is_new
+
+    def acquire_all(self, keys: tuple[str, ...]) -> dict[str, tuple[int, bool]] | None:
+        """Pins all of them, or none at all (None) where there is no room for one. Each as `acquire` gives it."""
+        absent = [key for key in keys if key not in self._places]
+        idle = sum(not place.pins for key, place in self._places.items() if key not in keys)
+        if len(absent) > len(self._free) + idle:
+            return None
+        found: dict[str, tuple[int, bool]] = {}
+        for key in sorted(keys, key=lambda key: key in absent):  # those that are there, before one is put out
+            place = self.acquire(key)
+            assert place is not None, "room was counted, and then was not there"
+            found[key] = place
+        return found
 
     def release(self, digest: str) -> None:
         """Takes one pin back. The adapter stays until its slot is wanted."""

@@ -1,12 +1,17 @@
 """One sequence's tokens as the deltas its caller reads.
 
-It knows text and log-probabilities on the wire; it knows neither queues nor sockets.
+It knows text and log-probabilities on the wire, and keeps back what the memory wants to see whole; it knows neither
+queues nor sockets.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from inhouse.engine.recall import Recall
 from inhouse.engine.request import Sequence
 from inhouse.engine.sampler import Draw, Score
+from inhouse.engine.settled import Settled, settled
 from inhouse.schema import Delta, TokenLogprob
 from inhouse.text.stream import TextStream
 from inhouse.text.tokenizer import Tokenizer
@@ -16,6 +21,7 @@ class Voice:
     """Speaks for one sequence. A token's log-probability is told when its text is, so neither leaks a stop string.
 
     The token that ends a reply has no text and no log-probability, but it is counted.
+    Of a held reply only the count of its tokens is told, until all of it can be.
     """
 
     def __init__(self, sequence: Sequence, tokenizer: Tokenizer) -> None:
@@ -23,6 +29,8 @@ class Voice:
         self._tokenizer = tokenizer
         self._stream = TextStream(tokenizer, sequence.request.sampling.stop)
         self._held: list[tuple[int, TokenLogprob]] = []  # (where its text begins, ...), in order
+        self._recall = sequence.request.recall
+        self._said: list[Delta] = []  # for the memory's word at the end
         self._prompt: list[TokenLogprob] = []
         self._owes_echo = sequence.request.echo
         self._prompt_tokens = len(sequence.request.prompt) if sequence.index == 0 else 0
@@ -70,15 +78,63 @@ class Voice:
             text = stream.push(draw.token)
         if sequence.is_finished and not stream.stopped:
             text += stream.finish()
-        finish_reason = "stop" if stream.stopped else sequence.finish_reason
-        return Delta(
+        delta = Delta(
             index=sequence.index,
             text=text,
             tokens=1,
             prompt_tokens=self._told_once(),
             logprobs=self._told(sequence.is_finished and not stream.stopped),
-            finish_reason=finish_reason,
+            finish_reason="stop" if stream.stopped else sequence.finish_reason,
         )
+        return delta if self._recall is None else self._with_memory(delta, self._recall)
+
+    def recite(self) -> list[Delta]:
+        """All deltas of a reply that needs no model, a settled one or an empty one; the sequence is finished then."""
+        sequence, request = self._sequence, self._sequence.request
+        spoken = self._settled(
+            request.preset or ""
+        )  # "" where nothing is asked for: then there is no room, either
+        sequence.tokens += spoken.ids
+        sequence.tokens += [min(request.stop_ids, default=0)] * spoken.has_end
+        sequence.finish_reason = spoken.finish_reason
+        deltas = [
+            Delta(index=sequence.index, text=piece, tokens=1, prompt_tokens=self._told_once())
+            for piece in spoken.pieces
+        ]
+        last = Delta(
+            index=sequence.index,
+            tokens=int(spoken.has_end),
+            prompt_tokens=self._told_once(),
+            finish_reason=sequence.finish_reason,
+        )
+        if self._recall is not None:
+            outcome = self._recall.outcome(spoken.text, self._recall.way)
+            last = last.model_copy(update={"memory": outcome})
+        return [*deltas, last]
+
+    def _with_memory(self, delta: Delta, recall: Recall) -> Delta:
+        """The delta with the memory's word, where it is the choice's last. Before that a held one keeps its text."""
+        self._said.append(delta)
+        if delta.finish_reason is None:
+            return delta.model_copy(update={"text": "", "logprobs": None}) if recall.is_held else delta
+        text = "".join(said.text for said in self._said)
+        leaving, way = recall.settle(text)
+        update: dict[str, Any] = {}
+        if recall.is_held:
+            logprobs = [logprob for said in self._said for logprob in said.logprobs or ()]
+            if leaving != text:
+                spoken = self._settled(leaving)
+                leaving, logprobs = spoken.text, []
+                update["finish_reason"] = spoken.finish_reason
+            wants_logprobs = self._sequence.request.sampling.logprobs is not None
+            update |= {"text": leaving, "logprobs": logprobs if wants_logprobs else None}
+        return delta.model_copy(update={**update, "memory": recall.outcome(leaving, way)})
+
+    def _settled(self, text: str) -> Settled:
+        """The text as this request's reply would be cut."""
+        request = self._sequence.request
+        room = request.limit - len(request.prompt)
+        return settled(text, self._tokenizer, room=room, stop=request.sampling.stop)
 
     def _told_once(self) -> int:
         """The prompt's tokens the first time, then 0."""

@@ -68,6 +68,21 @@ class Report:
         if time.monotonic() - self._flushed_at >= FLUSH_S or step.step == step.steps:
             self.flush()
 
+    def learnt(self, step: int, steps: int, loss: float, recall: float | None) -> None:
+        """Notes how far a memory's training is, as `step` does for a model's."""
+        now = time.monotonic()
+        self._began_at = now if self._began_at is None else self._began_at
+        data: dict[str, Any] = {"step": step, "total_steps": steps}
+        if math.isfinite(loss):
+            data["train_loss"] = loss
+        if recall is not None:
+            data["recall"] = recall
+        if step:
+            data["seconds_left"] = (steps - step) * (now - self._began_at) / step
+        self._waiting.append((f"Step {step}/{steps}: loss={loss:.4f}", data))
+        if now - self._flushed_at >= FLUSH_S or step >= steps:
+            self.flush()
+
     def flush(self) -> None:
         """Writes what waits. Raises LeaseLost, and StorageFull with nothing forgotten."""
         if self._waiting:

@@ -14,16 +14,24 @@ from inhouse.engine.build import build
 from inhouse.engine.serve import EngineServer
 from inhouse.errors import LeaseLost
 from inhouse.jobs import queue
+from inhouse.memory.bank import Banks
+from inhouse.memory.router import Router
+from inhouse.memory.router_store import open_router
 from inhouse.schema import Replica, ServeSpec
 from inhouse.store.records import jobs as records
 from inhouse.store.records import models, replicas
-from inhouse.worker.base import open_base
+from inhouse.worker.base import OpenBase, open_base
 from inhouse.worker.context import Context
+from inhouse.worker.memory_source import StoredFacts
 
 log = logging.getLogger(__name__)
 
 CACHE_SHARE = 0.5
 """How much of the memory that is free after loading the paged cache may take."""
+
+
+ROUTERS = "routers"
+"""Folder of the data folder in which routers lie that were made here; tuning a memory makes its base's."""
 
 
 def serve(context: Context) -> None:
@@ -41,6 +49,7 @@ def serve(context: Context) -> None:
         base_digest=base.digest,
         adapter_folder=context.artifacts.folder,
         settings=context.settings,
+        banks=_banks(context, base),
         room_bytes=int(free_bytes * CACHE_SHARE),
     )
     room = Path(tempfile.mkdtemp(prefix="inhouse-"))  # private to this user; short, as socket paths must be
@@ -58,6 +67,16 @@ def serve(context: Context) -> None:
     finally:
         shutil.rmtree(room, ignore_errors=True)
     _retire(context)
+
+
+def _banks(context: Context, base: OpenBase) -> Banks:
+    """The banks on this base. A bank, and the router that all of them share, is loaded when it is first asked."""
+
+    def router() -> Router:
+        routers = context.settings.data_dir / ROUTERS
+        return open_router(base.decoder, base.tokenizer, base.digest, routers, base_folder=base.folder)
+
+    return Banks(StoredFacts(context.db), router, base.digest)
 
 
 def _announce(context: Context, digest: str, length: int, room: Path) -> None:

@@ -26,6 +26,7 @@ from inhouse.tune.recipe import Recipe, resolve
 from inhouse.tune.validation import SHARE, Validation
 from inhouse.worker.base import OpenBase, open_base
 from inhouse.worker.context import Context
+from inhouse.worker.memory import tune_memory
 from inhouse.worker.report import Report
 from inhouse.worker.room import storage_full
 from inhouse.worker.serve import serve
@@ -37,6 +38,9 @@ def tune(context: Context) -> None:
     spec = TuneSpec.model_validate(context.job.spec)
     report = Report(context.db, context.job.id, context.fence)
     report.say(f"Attempt {context.job.attempts}: loading {spec.base}.")
+    if spec.method == "memory":
+        tune_memory(context, spec, report)
+        return
     with context.db.read() as conn:
         card = models.get(conn, context.job.project, spec.base)
     full = spec.method == "full"
@@ -166,7 +170,7 @@ def _publish(
                 base_digest=base.digest,
                 job=job.id,
                 created_at=now,
-                facts={
+                about={
                     "parents": [parent.name],
                     "context": base.decoder.config.context,
                     "recipe": _plain(recipe),
