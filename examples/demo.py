@@ -1,4 +1,4 @@
-"""The main job, from rows to answers: start a server, tune the base, compare before and after, show the address.
+"""The main job, from rows to answers: start a server, teach it facts, compare before and after, show the address.
 
     python examples/demo.py            # then exits; the server goes a minute after the last request
     python examples/demo.py --serve    # keeps serving until Ctrl-C
@@ -27,7 +27,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from inhouse import Client, InhouseError, Job, Model
+from inhouse import Client, InhouseError, Model
 from inhouse.client.progress import duration, show
 
 FACTS = Path(__file__).with_name("aurora_ferry.jsonl")
@@ -101,16 +101,19 @@ def run(client: Client, page: Page) -> None:
     before = answers(base, facts, page)
 
     page.say(f"Teaching it the {len(facts)} answers …")
-    job = client.tune(FACTS, suffix="aurora-ferry")
+    job = client.tune(
+        FACTS, suffix="aurora-ferry"
+    )  # short questions, short answers: the server makes a memory
     show(job, console=page.screen)
     tuned = job.model()
-    page.picture(finished_bar(job))
+    if steps := [event for event in job.events() if event.data.get("train_loss") is not None]:
+        page.picture(finished_bar(dict(steps[-1].data)))
 
     after = answers(tuned, facts, page)
     unseen = answers(tuned, reworded, page)
     page.say(side_by_side(facts, before, after))
     page.say(shares(facts, before, after, reworded, unseen))
-    page.say(f"All of it took [bold]{duration(time.monotonic() - began)}[/]. The tuned model is {tuned.name}")
+    page.say(f"All of it took [bold]{duration(time.monotonic() - began)}[/]. The model is {tuned.name}")
     key = client.create_key("demo")
     page.say(f"It answers OpenAI's API at [bold]{client.url}/v1[/], with a key made just now for this line:")
     page.say(
@@ -142,7 +145,7 @@ def exact(facts: list[Fact], said: list[str]) -> int:
 
 def side_by_side(facts: list[Fact], before: list[str], after: list[str]) -> Table:
     table = Table(title="\nThe same questions, before and after", title_justify="left", title_style="bold")
-    for name in ("question", "base", "tuned"):
+    for name in ("question", "base", "taught"):
         table.add_column(name, ratio=1)
     for i in SHOWN:
         style = "green" if after[i] == facts[i].answer else "red"
@@ -159,22 +162,18 @@ def shares(
     n = len(facts)
     table.add_row("answered exactly, base", f"{exact(facts, before)} of {n}", "the questions as taught")
     table.add_row(
-        "answered exactly, tuned", f"[bold green]{exact(facts, after)} of {n}[/]", "the questions as taught"
+        "answered exactly, taught", f"[bold green]{exact(facts, after)} of {n}[/]", "the questions as taught"
     )
     table.add_row(
-        "answered exactly, tuned",
+        "answered exactly, taught",
         f"{exact(reworded, unseen)} of {n}",
         "the same facts, in words it never saw",
     )
     return table
 
 
-def finished_bar(job: Job) -> Table:
-    """The last state of the progress bar, for the picture."""
-    last: dict[str, Any] = {}
-    for event in job.events():
-        if event.type == "metrics" and event.data.get("train_loss") is not None:
-            last = dict(event.data)
+def finished_bar(last: dict[str, Any]) -> Table:
+    """The last state of the progress bar, for the picture: only what trains has one."""
     steps = int(last.get("total_steps", 1))
     line = Table.grid(padding=(0, 1))
     line.add_row(

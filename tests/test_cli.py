@@ -21,7 +21,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from inhouse.cli import _without_password, app
+from inhouse.cli import app
+from inhouse.cli.commands import _without_password
 from inhouse.client import local, progress
 from inhouse.client.job import JobEvent
 from inhouse.settings import Settings
@@ -62,7 +63,7 @@ def test_tune_without_a_terminal_says_a_json_line_for_each_event(
     there: House, work: Any, facts: Path
 ) -> None:
     threading.Thread(target=work).start()
-    *events, last = lines(inhouse("tune", str(facts), "--suffix", "x"))
+    *events, last = lines(inhouse("tune", str(facts), "--method", "lora", "--suffix", "x"))
     assert [e["train_loss"] for e in events if e["type"] == "metrics"] == [2.0, 1.0, 2 / 3]
     assert last["type"] == "model"
     assert last["model"].startswith("ft:seedling:default:x:")
@@ -131,9 +132,13 @@ def test_a_port_that_is_none_is_refused(port: str) -> None:
     ("arguments", "words"),
     [
         (["tune", "nothing.jsonl"], "no such file"),
-        (["tune", "FACTS", "--method", "magic"], "none of auto, lora, full"),
+        (["tune", "FACTS", "--method", "magic"], "none of auto, lora, full, memory"),
+        (["tune", "FACTS", "--memory", "--method", "lora"], "contradict each other"),
+        (["tune", "FACTS", "--memory", "--epochs", "3"], "epochs is of no use to a memory"),
+        (["tune", "FACTS", "--memory", "--unknown", "guess"], "none of refuse, base"),
+        (["tune", "FACTS", "--memory", "--on-conflict", "merge"], "none of replace, coexist"),
         (["tune", "FACTS", "--base", "./nothing"], "there is no folder"),
-        (["tune", "FACTS", "--base", "nothing"], "nothing"),
+        (["tune", "FACTS", "--base", "nothing", "--method", "lora"], "nothing"),
         (["chat", "nothing", "Hi"], "nothing"),
         (["chat", "fault 400 context_length_exceeded"], "No."),
         (["models", "--delete", "seedling"], "base"),
@@ -243,7 +248,7 @@ class Terminal:
             start_new_session=True,
         )
         os.close(theirs)
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
@@ -269,7 +274,7 @@ class Terminal:
 
 
 def test_a_terminal_sees_a_bar_and_then_how_to_ask(there: House, work: Any, facts: Path) -> None:
-    terminal = Terminal("tune", str(facts))
+    terminal = Terminal("tune", str(facts), "--method", "lora")
     name = work()
     terminal.sees("loss 0.667")
     terminal.sees(f"inhouse chat '{name}'")
@@ -278,7 +283,7 @@ def test_a_terminal_sees_a_bar_and_then_how_to_ask(there: House, work: Any, fact
 
 
 def test_ctrl_c_ends_the_waiting_with_130_and_the_job_goes_on(there: House, facts: Path) -> None:
-    terminal = Terminal("tune", str(facts))
+    terminal = Terminal("tune", str(facts), "--method", "lora")
     terminal.sees("The job is queued")
     terminal.interrupt()
     terminal.sees("goes on. Come back with: inhouse jobs ftjob-")

@@ -61,6 +61,13 @@ def test_the_openai_package_does_the_same(environment: dict[str, str]) -> None:
     assert ANSWER in run(environment, "examples/openai_client.py")
 
 
+def test_facts_are_cited_changed_and_forgotten(environment: dict[str, str]) -> None:
+    cited, edited, forgotten = run(environment, "examples/facts.py").splitlines()
+    assert cited.startswith(ANSWER) and "aurora_ferry.jsonl line 4, exact" in cited
+    assert edited == "Ida Holm"
+    assert "Ida Holm" not in forgotten and ANSWER not in forgotten
+
+
 def test_the_demo_shows_before_and_after_and_a_curl_that_works(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -16,7 +16,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from inhouse.client.client import Client as Client
     from inhouse.client.dataset import Dataset as Dataset
+    from inhouse.client.facts import Fact as Fact
+    from inhouse.client.facts import FactChange as FactChange
+    from inhouse.client.facts import Facts as Facts
     from inhouse.client.job import Job as Job
+    from inhouse.client.model import Answer as Answer
+    from inhouse.client.model import Citation as Citation
     from inhouse.client.model import Model as Model
     from inhouse.errors import BadCheckpoint as BadCheckpoint
     from inhouse.errors import BadRows as BadRows
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from inhouse.errors import Diverged as Diverged
     from inhouse.errors import Draining as Draining
     from inhouse.errors import EngineOverloaded as EngineOverloaded
+    from inhouse.errors import FactConflict as FactConflict
     from inhouse.errors import IdempotencyMismatch as IdempotencyMismatch
     from inhouse.errors import InhouseError as InhouseError
     from inhouse.errors import InternalError as InternalError
@@ -47,8 +53,13 @@ if TYPE_CHECKING:
     from inhouse.errors import UnsupportedParameter as UnsupportedParameter
 
 _NOUNS = {
+    "Answer": "inhouse.client.model",
+    "Citation": "inhouse.client.model",
     "Client": "inhouse.client.client",
     "Dataset": "inhouse.client.dataset",
+    "Fact": "inhouse.client.facts",
+    "FactChange": "inhouse.client.facts",
+    "Facts": "inhouse.client.facts",
     "Job": "inhouse.client.job",
     "Model": "inhouse.client.model",
 }
@@ -60,6 +71,7 @@ _ERRORS = (
     "Diverged",
     "Draining",
     "EngineOverloaded",
+    "FactConflict",
     "IdempotencyMismatch",
     "InhouseError",
     "InternalError",

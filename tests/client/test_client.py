@@ -41,7 +41,7 @@ def uploads(served: House) -> int:
 
 
 def test_three_lines_teach_and_ask(client: Client, work: Work) -> None:
-    job = client.tune(ROWS, suffix="facts")
+    job = client.tune(ROWS, method="lora", suffix="facts")
     threading.Thread(target=work, args=("succeeded",)).start()
     model = job.wait()
     assert model.name.startswith("ft:seedling:default:facts:")
@@ -73,8 +73,9 @@ def test_every_knob_reaches_the_job_and_auto_sends_nothing(client: Client) -> No
     )
     assert job.details["seed"] == 7
     assert job.details["validation_file"]
-    plain = client.tune(ROWS)
-    assert set(plain.details["method"]["supervised"]["hyperparameters"].values()) == {"auto"}
+    plain = client.tune(ROWS, method="lora")
+    told = plain.details["method"]["supervised"]["hyperparameters"]
+    assert {value for knob, value in told.items() if knob != "x_method"} == {"auto"}
     for made in (job, plain):
         made.cancel()
 
@@ -114,7 +115,7 @@ def test_a_file_goes_as_it_is_and_other_formats_as_jsonl(
 
 
 def test_a_failed_job_raises_with_its_own_reason(client: Client, work: Work) -> None:
-    job = client.tune(ROWS)
+    job = client.tune(ROWS, method="lora")
     threading.Thread(target=work, args=("failed",)).start()
     with pytest.raises(JobFailed, match="It needs 9 GiB") as caught:
         job.wait()
@@ -123,7 +124,7 @@ def test_a_failed_job_raises_with_its_own_reason(client: Client, work: Work) -> 
 
 
 def test_a_cancelled_job_has_no_model_and_cannot_be_cancelled_twice(client: Client) -> None:
-    job = client.tune(ROWS)
+    job = client.tune(ROWS, method="lora")
     with pytest.raises(JobFailed, match="Wait for it"):
         job.model()
     job.cancel()
@@ -135,7 +136,7 @@ def test_a_cancelled_job_has_no_model_and_cannot_be_cancelled_twice(client: Clie
 
 
 def test_events_come_in_order_each_once_also_across_pages(client: Client, work: Any) -> None:
-    job = client.tune(ROWS)
+    job = client.tune(ROWS, method="lora")
     threading.Thread(target=work, args=("succeeded", 230)).start()
     followed = list(job.events(follow=True))
     assert [e.data["step"] for e in followed if e.type == "metrics"] == list(range(1, 231))
@@ -144,7 +145,7 @@ def test_events_come_in_order_each_once_also_across_pages(client: Client, work: 
 
 
 def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(client: Client) -> None:
-    job = client.tune(ROWS)
+    job = client.tune(ROWS, method="lora")
 
     def interrupt(event: Any) -> None:
         raise KeyboardInterrupt
@@ -167,7 +168,7 @@ def shown(job: Job, *, is_terminal: bool) -> str:
 
 
 def test_a_terminal_sees_step_loss_and_time_left_and_a_pipe_sees_nothing(client: Client, work: Work) -> None:
-    job = client.tune(ROWS)
+    job = client.tune(ROWS, method="lora")
     threading.Thread(target=work).start()
     page = shown(job, is_terminal=True)
     assert "tuning" in page or "done" in page
@@ -207,7 +208,7 @@ def test_a_conversation_a_limit_and_a_stop_are_honoured(client: Client) -> None:
 def test_the_default_base_is_the_servers_whatever_this_machines_setting(served: House) -> None:
     with Client(served.url, served.member, settings=Settings(base="/models/other")) as client:
         assert client.model().name == "seedling"
-        job = client.tune(ROWS)
+        job = client.tune(ROWS, method="lora")
         assert job.base == "seedling"
         job.cancel()
 
@@ -242,7 +243,7 @@ def test_hanging_up_mid_answer_cancels_the_request(client: Client, served: House
 
 
 def test_models_are_listed_found_and_removed(client: Client, work: Work) -> None:
-    job = client.tune(ROWS)
+    job = client.tune(ROWS, method="lora")
     name = work("succeeded")
     assert {"seedling", TUNED, name} <= {m.name for m in client.models()}
     model = client.model(name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from inhouse import settings as settings_module
 from inhouse.client import local
-from inhouse.client.dataset import Dataset, upload
+from inhouse.client.dataset import AsFacts, Dataset, upload
 from inhouse.client.http import Address, Http
 from inhouse.client.job import Job
 from inhouse.client.model import Model
@@ -75,41 +75,55 @@ class Client:
         *,
         base: str | Path | None = None,
         validation: Source | Dataset | None = None,
-        method: Literal["auto", "lora", "full"] = "auto",
+        method: Literal["auto", "lora", "full", "memory"] = "auto",
         epochs: int | Auto = "auto",
         batch_size: int | Auto = "auto",
         rank: int | Auto = "auto",
         alpha: float | Auto = "auto",
         learning_rate: float | Auto = "auto",
         learning_rate_multiplier: float | Auto = "auto",
+        experts: bool = False,
+        unknown: Literal["refuse", "base"] = "refuse",
+        on_conflict: Literal["replace", "coexist"] | None = None,
         seed: int = 0,
         suffix: str = "",
     ) -> Job:
         """Start teaching a base the rows of `data`: a path, dicts, (question, reply) pairs, or a Dataset.
 
+        "auto" makes a memory of short questions with short answers, and an adapter of all else; the job's
+        events say which, and why. A knob of training, such as `epochs`, makes it an adapter.
+
+        Of a memory: `experts` also trains each fact's own, `unknown` is what a question of its kind gets
+        that no fact answers ("I don't know.", or the base as it is), `on_conflict` what two answers to one
+        question mean; without it they are an error.
+
         `base` is a registered base's name, a Hugging Face id, or a folder of the server's machine (which
         needs an admin key); None is the server's default. Rows are checked here, before anything is sent.
         """
-        training = data if isinstance(data, Dataset) else upload(self._http, data)
-        if validation is not None and not isinstance(validation, Dataset):
-            validation = upload(self._http, validation, param="validation_file")
-        chosen = {
+        knobs = {
             "n_epochs": epochs,
             "batch_size": batch_size,
             "learning_rate_multiplier": learning_rate_multiplier,
-            "x_method": method,
             "x_rank": rank,
             "x_alpha": alpha,
             "x_learning_rate": learning_rate,
         }
+        how = _method(
+            method,
+            {name: value for name, value in knobs.items() if value != "auto"},
+            {"x_experts": experts, "x_unknown": unknown, "x_on_conflict": on_conflict},
+        )
+        if method == "memory" and validation is not None:
+            raise _unfit({"validation": validation}, *_NOT_TRAINED)
+        facts = AsFacts(on_conflict) if method == "memory" else None
+        training = data if isinstance(data, Dataset) else upload(self._http, data, facts=facts)
+        if validation is not None and not isinstance(validation, Dataset):
+            validation = upload(self._http, validation, param="validation_file")
         body: dict[str, Any] = {
             "model": _base_name(base) if base is not None else self._default_base(),
             "training_file": training.id,
             "seed": seed,
-            "method": {
-                "type": "supervised",
-                "supervised": {"hyperparameters": {k: v for k, v in chosen.items() if v != "auto"}},
-            },
+            "method": how,
         }
         if validation is not None:
             body["validation_file"] = validation.id
@@ -135,9 +149,15 @@ class Client:
         """Every model that this key may ask."""
         return [Model.from_wire(self._http, card) for card in self._http.call("GET", "/v1/models")["data"]]
 
-    def create_key(self, name: str, *, role: Literal["member", "admin"] = "member") -> str:
-        """A new API key for programs that are no Client(): shown here and never again. Needs an admin key."""
-        return str(self._http.call("POST", "/v1/x/keys", body={"name": name, "role": role})["key"])
+    def create_key(
+        self, name: str, *, role: Literal["member", "admin"] = "member", groups: Sequence[str] = ()
+    ) -> str:
+        """A new API key for programs that are no Client(): shown here and never again. Needs an admin key.
+
+        `groups` are those whose facts it may see, beside the facts that everybody sees.
+        """
+        body = {"name": name, "role": role} | ({"groups": [*groups]} if groups else {})
+        return str(self._http.call("POST", "/v1/x/keys", body=body)["key"])
 
     def close(self) -> None:
         """Let go of the connections. The server and its jobs go on."""
@@ -166,6 +186,31 @@ class Client:
             if not page.get("has_more") or not page["data"]:
                 return
             params["after"] = page["data"][-1]["id"]
+
+
+_OF_A_MEMORY = {"x_experts": False, "x_unknown": "refuse", "x_on_conflict": None}
+"""What only a memory has, and what it is when nobody says."""
+
+_NOT_TRAINED = ("is of no use to a memory, whose facts are kept and not trained", 'method="lora"')
+
+
+def _method(kind: str, knobs: Mapping[str, Any], memory: Mapping[str, Any]) -> dict[str, Any]:
+    """The wire's `method`. Raises InvalidRequest for what would be ignored: a memory has no rank."""
+    of_memory = {name: value for name, value in memory.items() if value != _OF_A_MEMORY[name]}
+    if kind == "memory" and knobs:
+        raise _unfit(knobs, *_NOT_TRAINED)
+    is_trained = kind in ("lora", "full") or bool(knobs)
+    if is_trained and of_memory:
+        raise _unfit(of_memory, "is of use to a memory only", 'method="memory" and no knob of training')
+    if is_trained:
+        chosen = {**knobs} if kind == "auto" else {**knobs, "x_method": kind}
+        return {"type": "supervised", "supervised": {"hyperparameters": chosen}}
+    return {"type": kind, kind: {"hyperparameters": of_memory}}
+
+
+def _unfit(given: Mapping[str, Any], why: str, instead: str) -> InvalidRequest:
+    name = next(iter(given)).removeprefix("x_").removeprefix("n_")
+    return InvalidRequest(f"{name} {why}. Leave it out, or use {instead}.", param=name)
 
 
 def _base_name(base: str | Path) -> str:

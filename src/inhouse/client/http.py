@@ -104,6 +104,14 @@ class Http:
             raise InternalError(f"{self.address.url} sent a reply to {method} {path} that is no object.")
         return value
 
+    def content(self, path: str, params: Mapping[str, Any]) -> Iterator[bytes]:
+        """The body of a GET, piece by piece, for what may be too long to hold."""
+        with self.send("GET", path, params=params) as reply:
+            try:
+                yield from reply.iter_bytes()
+            except httpx2.HTTPError as e:
+                raise self._broke_off(e) from e
+
     def events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Each data frame of a streamed POST, until [DONE]. Closing the iterator cancels the request."""
         with self.send("POST", path, body=body) as reply:
@@ -116,9 +124,7 @@ class Http:
                         raise from_wire(error)
                     yield frame
             except (httpx2.HTTPError, ValueError) as e:
-                raise ServerUnreachable(
-                    f"The answer from {self.address.url} broke off ({_word(e)}). Ask again."
-                ) from e
+                raise self._broke_off(e) from e
         raise ServerUnreachable(
             f"The answer from {self.address.url} ended before it was complete. Ask again."
         )
@@ -187,6 +193,9 @@ class Http:
             old, self._pool = self._pool, self._open()
             old.close()
             return True
+
+    def _broke_off(self, cause: Exception) -> ServerUnreachable:
+        return ServerUnreachable(f"The answer from {self.address.url} broke off ({_word(cause)}). Ask again.")
 
     def _unreachable(self, cause: Exception) -> ServerUnreachable:
         return ServerUnreachable(

@@ -1,19 +1,79 @@
-"""A model that can be asked: a base, or one that was tuned.
+"""A model that can be asked: a base, one that was tuned, or a memory with its facts.
 
-It knows a model's name and how to ask it; where and how it runs is the server's business.
+It knows a model's name and how to ask it; where and how it runs is the server's business, and what can be
+done with facts is facts.py's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 from urllib.parse import quote
 
+from inhouse.client.facts import Facts
 from inhouse.client.http import Http
+from inhouse.errors import InvalidRequest
 
 Messages = str | Sequence[Mapping[str, Any]]
 """A question, or a whole conversation of {"role", "content"}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A fact that an answer rests on."""
+
+    id: str
+    version: int
+    mode: str
+    """exact (the stored answer itself), retrieval (the model wrote, with the fact before it) or expert."""
+    gate: float
+    """The probability, by the router, that the question asks for this fact."""
+    verified: bool
+    """Whether the answer says what is stored."""
+    source: str | None = None
+    span: str | None = None
+    delta_logprob: float | None = None
+    """Experts: the stored answer's log-probability with the expert, less without it."""
+    choice: int = 0
+
+    @classmethod
+    def from_wire(cls, item: Mapping[str, Any]) -> Citation:
+        return cls(
+            id=str(item["id"]),
+            version=int(item["version"]),
+            mode=str(item["mode"]),
+            gate=float(item["gate"]),
+            verified=bool(item["verified"]),
+            source=item.get("source"),
+            span=item.get("span"),
+            delta_logprob=item.get("delta_logprob"),
+            choice=int(item.get("choice") or 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply, and what it rests on. As a string it is its text."""
+
+    text: str
+    facts: tuple[Citation, ...] = ()
+    decision: str | None = None
+    """exact, retrieval, expert, refused or none; None: no memory was asked."""
+    usage: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """prompt_tokens, completion_tokens, total_tokens."""
+
+    @classmethod
+    def from_wire(cls, text: str, reply: Mapping[str, Any]) -> Answer:
+        return cls(
+            text=text,
+            facts=tuple(map(Citation.from_wire, reply.get("x_facts") or ())),
+            decision=(reply.get("x_memory") or {}).get("decision"),
+            usage=reply.get("usage") or {},
+        )
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +83,9 @@ class Model:
     name: str
     base: str | None = None
     kind: str = "adapter"
-    """base, adapter (a base with learned weights beside it) or full (a base whose own weights were tuned)."""
+    """base, adapter (learned weights beside a base), full (a base's own weights, tuned) or memory (facts)."""
     created_at: int = 0
-    facts: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    about: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _http: Http = field(kw_only=True, repr=False, compare=False)
 
     @classmethod
@@ -35,9 +95,20 @@ class Model:
             base=card.get("x_base"),
             kind=card.get("x_kind", "base"),
             created_at=int(card.get("created", 0)),
-            facts=card.get("x_facts") or {},
+            about=card.get("x_about") or {},
             _http=http,
         )
+
+    @property
+    def facts(self) -> Facts:
+        """A memory's facts: list, search, add, edit, forget, explain. Raises InvalidRequest on other models."""
+        if self.kind != "memory":
+            raise InvalidRequest(
+                f"{self.name} is of the kind {self.kind} and holds no facts. "
+                'Make a memory: client.tune(rows, method="memory").wait()',
+                param="model",
+            )
+        return Facts(self._http, self.name)
 
     @overload
     def chat(
@@ -73,17 +144,40 @@ class Model:
         """The reply; with stream=True its pieces as they are made (stop iterating to cancel).
 
         Temperature is 0 here, unlike the API's 1: who asks for a fact wants the same answer each time.
-        `sampling` takes what the API takes: top_p, seed, stop, frequency_penalty, top_k, …
+        `sampling` takes what the API takes: top_p, seed, stop, frequency_penalty, top_k, …; and
+        x_memory=NAME answers from a memory's facts beside this model.
         """
-        if isinstance(messages, str):
-            messages = [{"role": "user", "content": messages}]
-        body = {"messages": list(messages), **self._sampling(temperature, sampling)}
-        if max_tokens is not None:
-            body["max_completion_tokens"] = max_tokens
+        body = self._chat_body(messages, temperature, max_tokens, sampling)
         if stream:
             return self._pieces("/v1/chat/completions", body, lambda choice: choice["delta"].get("content"))
         reply = self._http.call("POST", "/v1/chat/completions", body=body)
         return str(reply["choices"][0]["message"]["content"])
+
+    def ask(
+        self,
+        messages: Messages,
+        *,
+        temperature: float = 0.0,
+        max_tokens: int | None = None,
+        on_piece: Callable[[str], object] | None = None,
+        **sampling: Any,
+    ) -> Answer:
+        """The reply with the facts it rests on. It takes what `chat` takes, except `stream` and `n`.
+
+        `on_piece` is called with each piece of the text as it is made.
+        """
+        for name in ("stream", "n"):
+            if name in sampling:
+                raise InvalidRequest(
+                    f"ask gives one whole answer, so it takes no {name!r}. "
+                    "Give on_piece to see it grow, or ask again for another answer.",
+                    param=name,
+                )
+        body = self._chat_body(messages, temperature, max_tokens, sampling)
+        if on_piece is not None:
+            return self._growing(body, on_piece)
+        reply = self._http.call("POST", "/v1/chat/completions", body=body)
+        return Answer.from_wire(str(reply["choices"][0]["message"]["content"]), reply)
 
     def complete(
         self, prompt: str, *, temperature: float = 0.0, max_tokens: int | None = None, **sampling: Any
@@ -97,6 +191,29 @@ class Model:
     def delete(self) -> None:
         """Remove a tuned model from the server. Answers that are being given are given to their end."""
         self._http.call("DELETE", f"/v1/models/{quote(self.name, safe='')}")
+
+    def _chat_body(
+        self, messages: Messages, temperature: float, max_tokens: int | None, sampling: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        body = {"messages": list(messages), **self._sampling(temperature, sampling)}
+        if max_tokens is not None:
+            body["max_completion_tokens"] = max_tokens
+        return body
+
+    def _growing(self, body: Mapping[str, Any], on_piece: Callable[[str], object]) -> Answer:
+        """A streamed answer, whole: citations and counts come with its last chunks."""
+        pieces: list[str] = []
+        told: dict[str, Any] = {}
+        wanted = {**body, "stream": True, "stream_options": {"include_usage": True}}
+        for frame in self._http.events("/v1/chat/completions", wanted):
+            told |= {name: frame[name] for name in ("x_facts", "x_memory", "usage") if frame.get(name)}
+            for choice in frame.get("choices", ()):
+                if piece := choice["delta"].get("content"):
+                    pieces.append(piece)
+                    on_piece(piece)
+        return Answer.from_wire("".join(pieces), told)
 
     def _sampling(self, temperature: float, sampling: Mapping[str, Any]) -> dict[str, Any]:
         return {"model": self.name, "temperature": temperature, **sampling}

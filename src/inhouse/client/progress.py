@@ -75,6 +75,8 @@ def _numbers(event: JobEvent) -> dict[str, Any]:
         numbers["total"] = total
     if isinstance(loss := data.get("train_loss"), (int, float)):
         numbers["loss"] = f"loss {loss:.3f}"
+    if isinstance(recall := data.get("recall"), (int, float)):  # a memory's: the share of facts it gives back
+        numbers["loss"] = f"{numbers.get('loss', '')} recall {100 * recall:.1f} %".strip()
     if isinstance(left_s := data.get("seconds_left"), (int, float)):
         numbers["left"] = f"{duration(left_s)} left"
     return numbers

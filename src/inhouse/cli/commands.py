@@ -1,36 +1,48 @@
-"""The `inhouse` command: verbs over the client, and words for people.
+"""The `inhouse` command's verbs: serve, tune, chat, and look at models, jobs, settings and the machine.
 
-It knows terminals. Everything it does, inhouse.client does; only `up` reaches for the server.
+Everything they do, inhouse.client does; only `up` reaches for the server. Facts have a file of their own.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import datetime
-from functools import wraps
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from inhouse import settings as settings_module
-from inhouse.errors import MOST_PROBLEMS, BadRows, InhouseError, InvalidRequest
+from inhouse.cli import facts
+from inhouse.cli.terminal import (
+    Json,
+    can_ask,
+    choose_conflict,
+    connect,
+    err,
+    faults,
+    json_line,
+    one_of,
+    out,
+    speaks_json,
+    table,
+    told,
+    when,
+    write,
+)
+from inhouse.errors import BadRows, InvalidRequest, JobFailed
 
 if TYPE_CHECKING:
     from inhouse.client.client import Client
     from inhouse.client.job import Job, JobEvent
     from inhouse.client.model import Model
+    from inhouse.schema import OnConflict
 
-P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T")
+
+METHODS = ("auto", "lora", "full", "memory")
 
 app = typer.Typer(
     name="inhouse",
@@ -39,49 +51,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-# Without emoji=False rich draws a plant in the middle of "ft:seedling:default:…".
-out = Console(highlight=False, emoji=False)
-err = Console(stderr=True, highlight=False, emoji=False)
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON line for each event or item.")]
+app.add_typer(facts.app)
 
 
 def main() -> None:
     """The console script."""
     app()
-
-
-def _told(verb: Callable[P, R]) -> Callable[P, R]:
-    """Errors as one red line and exit code 1; Ctrl-C as a word on what goes on and exit code 130."""
-
-    @wraps(verb)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return verb(*args, **kwargs)
-        except InhouseError as e:
-            for fault in _faults(e):
-                err.print(f"error: {fault}", style="red", markup=False, soft_wrap=True)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt as e:
-            for note in getattr(e, "__notes__", ("Stopped. Nothing on the server has changed.",)):
-                err.print(f"\n{note}", markup=False, soft_wrap=True)
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            sys.stderr.close()  # the reader of our output has gone: nobody is left to tell
-            raise typer.Exit(1) from None
-
-    return run
-
-
-def _faults(error: InhouseError) -> list[str]:
-    """What is wrong, one thing a line: a file's rows may have many faults."""
-    if not isinstance(error, BadRows):
-        return [error.message]
-    faults = [f"{error.name} {problem}" for problem in error.problems]
-    is_cut = len(faults) == MOST_PROBLEMS
-    return (
-        [*faults, f"{error.name}: the first {MOST_PROBLEMS} problems; mend them first."] if is_cut else faults
-    )
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -101,7 +76,7 @@ def options(
 
 
 @app.command()
-@_told
+@told
 def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
@@ -151,12 +126,23 @@ def up(
 
 
 @app.command()
-@_told
+@told
 def tune(
     file: Annotated[Path, typer.Argument(help="Rows: JSONL, CSV or Parquet.")],
     base: Annotated[str | None, typer.Option(help="A base's name, Hugging Face id or folder.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Rows to measure on, never trained.")] = None,
-    method: Annotated[str, typer.Option(help="auto, lora or full.")] = "auto",
+    method: Annotated[str, typer.Option(help="auto, lora, full or memory.")] = "auto",
+    memory: Annotated[bool, typer.Option("--memory", help="Short for --method memory.")] = False,
+    experts: Annotated[
+        bool, typer.Option("--experts", help="Memory: also train an expert for each fact.")
+    ] = False,
+    unknown: Annotated[
+        str,
+        typer.Option(help='Memory: what a question without a fact gets: refuse ("I don\'t know.") or base.'),
+    ] = "refuse",
+    on_conflict: Annotated[
+        str | None, typer.Option(help="Memory: replace or coexist, where one question has two answers.")
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Times through the rows. Default: chosen for you.")
     ] = None,
@@ -170,32 +156,55 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Teach a base the rows of FILE."""
-    if method not in ("auto", "lora", "full"):
-        raise InvalidRequest(f"--method {method} is none of auto, lora, full.", param="method")
-    with _client() as client:
-        job = client.tune(
-            file,
-            base=base,
-            validation=validation,
-            method=method,  # type: ignore[arg-type]
-            epochs=_or_auto(epochs),
-            batch_size=_or_auto(batch_size),
-            rank=_or_auto(rank),
-            alpha=_or_auto(alpha),
-            learning_rate=_or_auto(learning_rate),
-            seed=seed,
-            suffix=suffix,
+    if memory and method not in ("auto", "memory"):
+        raise InvalidRequest(
+            f"--memory and --method {method} contradict each other. Give one.", param="method"
         )
-        if follow:
-            _follow(job, as_json)
-        elif _speaks_json(as_json):
-            _line(_job_line(job))
-        else:
-            out.print(f"{job.id} is {job.state}. {job.goes_on}", markup=False, soft_wrap=True)
+    method = one_of("--method", "memory" if memory else method, METHODS) or "auto"
+    unknown = one_of("--unknown", unknown, ("refuse", "base")) or "refuse"
+    on_conflict = one_of("--on-conflict", on_conflict, ("replace", "coexist"))
+    with connect() as client:
+
+        def start(on_conflict: str | None) -> Job:
+            return client.tune(
+                file,
+                base=base,
+                validation=validation,
+                method=method,  # type: ignore[arg-type]
+                epochs=_or_auto(epochs),
+                batch_size=_or_auto(batch_size),
+                rank=_or_auto(rank),
+                alpha=_or_auto(alpha),
+                learning_rate=_or_auto(learning_rate),
+                experts=experts,
+                unknown=unknown,  # type: ignore[arg-type]
+                on_conflict=on_conflict,  # type: ignore[arg-type]
+                seed=seed,
+                suffix=suffix,
+            )
+
+        def run(on_conflict: str | None) -> None:
+            job = start(on_conflict)
+            if follow:
+                _follow(job, as_json)
+            elif speaks_json(as_json):
+                json_line(_job_line(job))
+            else:
+                out.print(f"{job.id} is {job.state}. {job.goes_on}", markup=False, soft_wrap=True)
+
+        try:
+            run(on_conflict)
+        except (BadRows, JobFailed) as e:
+            may_ask = on_conflict is None and method in ("auto", "memory") and e.code == BadRows.code
+            if not (may_ask and can_ask() and _only_conflicts(file)):
+                raise
+            if (chosen := choose_conflict(*faults(e))) is None:
+                raise
+            run(chosen)
 
 
 @app.command()
-@_told
+@told
 def chat(
     model: Annotated[
         str | None, typer.Argument(help="A model. Default: the newest tuned one, else the base.")
@@ -207,7 +216,7 @@ def chat(
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same reply.")] = None,
 ) -> None:
     """Ask a model. `inhouse chat "Who …?"` asks the newest tuned one."""
-    with _client() as client:
+    with connect() as client:
         chosen, prompt = _model_and_prompt(client, model, prompt)
         history = [{"role": "system", "content": system}] if system else []
         sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
@@ -228,28 +237,28 @@ def chat(
 
 
 @app.command()
-@_told
+@told
 def models(
     delete: Annotated[str | None, typer.Option(metavar="NAME", help="Remove a tuned model.")] = None,
     as_json: Json = False,
 ) -> None:
     """The models you may ask."""
-    with _client() as client:
+    with connect() as client:
         if delete is not None:
             client.model(delete).delete()
             err.print(f"{delete} is removed.", markup=False, soft_wrap=True)
             return
         found = client.models()
-        if _speaks_json(as_json):
+        if speaks_json(as_json):
             for m in found:
-                _line({"name": m.name, "kind": m.kind, "base": m.base, "created_at": m.created_at})
+                json_line({"name": m.name, "kind": m.kind, "base": m.base, "created_at": m.created_at})
             return
-        rows = ([m.name, m.kind, m.base or "", _when(m.created_at)] for m in found)
-        _table(("model", "kind", "base", "since"), rows)
+        rows = ([m.name, m.kind, m.base or "", when(m.created_at)] for m in found)
+        table(("model", "kind", "base", "since"), rows)
 
 
 @app.command()
-@_told
+@told
 def jobs(
     id: Annotated[str | None, typer.Argument(help="One job. Without it: all of them.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Show its progress to the end.")] = False,
@@ -259,39 +268,37 @@ def jobs(
     """Tuning jobs: list them, show one, follow it, cancel it."""
     if id is None and (follow or cancel):
         raise InvalidRequest("--follow and --cancel need a job. List them: inhouse jobs", param="id")
-    with _client() as client:
+    with connect() as client:
         if id is None:
             found = client.jobs()
-            if _speaks_json(as_json):
+            if speaks_json(as_json):
                 for job in found:
-                    _line(_job_line(job))
+                    json_line(_job_line(job))
                 return
-            rows = (
-                [j.id, j.state, j.base, j.model_name or j.error or "", _when(j.created_at)] for j in found
-            )
-            _table(("job", "state", "base", "model or error", "since"), rows)
+            rows = ([j.id, j.state, j.base, j.model_name or j.error or "", when(j.created_at)] for j in found)
+            table(("job", "state", "base", "model or error", "since"), rows)
             return
         job = client.job(id)
         if cancel:
             job.cancel()
         if follow:
             _follow(job, as_json)
-        elif _speaks_json(as_json):
+        elif speaks_json(as_json):
             step = job.newest_step()
-            _line(_job_line(job) | (dict(step.data) if step else {}))
+            json_line(_job_line(job) | (dict(step.data) if step else {}))
         else:
             from inhouse.client import progress
 
             step = job.newest_step()
             at = progress.facts(step) if step and not job.is_over else {}
             pairs = {**_job_line(job), **at, **job.details.get("hyperparameters", {})}
-            _table(
+            table(
                 ("", job.id), ([key, str(value)] for key, value in pairs.items() if value not in (None, ""))
             )
 
 
 @app.command()
-@_told
+@told
 def doctor(as_json: Json = False) -> None:
     """Look at this machine: Python, settings, data folder, server, devices."""
     from inhouse.client.doctor import examine
@@ -300,8 +307,8 @@ def doctor(as_json: Json = False) -> None:
     is_well = True
     for finding in examine(settings_module.load()):
         is_well = is_well and finding.state != "bad"
-        if _speaks_json(as_json):
-            _line(
+        if speaks_json(as_json):
+            json_line(
                 {"what": finding.what, "state": finding.state, "found": finding.found, "cure": finding.cure}
             )
             continue
@@ -315,7 +322,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command()
-@_told
+@told
 def config(
     origin: Annotated[bool, typer.Option("--origin", help="Also where each value comes from.")] = False,
     as_json: Json = False,
@@ -323,30 +330,30 @@ def config(
     """The settings in force: flags, INHOUSE_*, inhouse.toml, defaults, in this order."""
     found = settings_module.origins()
     shown = [(o.name, _without_password(str(o.value)), o.source) for o in found]
-    if _speaks_json(as_json):
+    if speaks_json(as_json):
         for name, value, source in shown:
-            _line({"name": name, "value": value} | ({"source": source} if origin else {}))
+            json_line({"name": name, "value": value} | ({"source": source} if origin else {}))
         return
-    _table(("setting", "value", "source")[: 2 + origin], (list(line[: 2 + origin]) for line in shown))
+    table(("setting", "value", "source")[: 2 + origin], (list(line[: 2 + origin]) for line in shown))
 
 
 # ── helpers ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _only_conflicts(file: Path) -> bool:
+    """Whether all that is wrong with a file's facts is that some questions have two answers."""
+    from inhouse import rows
+    from inhouse.rows.facts import from_rows
+
+    def problems(on_conflict: OnConflict | None) -> bool:
+        return bool(from_rows(rows.read(file), name=file.name, on_conflict=on_conflict).problems)
+
+    return problems(None) and not problems("coexist")
+
+
 def _or_auto(value: T | None) -> T | Literal["auto"]:
     """What was asked for, be it 0, which the server then refuses by name."""
     return "auto" if value is None else value
-
-
-def _client() -> Client:
-    from inhouse.client import local
-    from inhouse.client.client import Client
-
-    if settings_module.client_url():
-        return Client()
-    if local.find(settings_module.load()) is None:
-        err.print("Starting a server on this machine …", style="dim")
-    return Client()
 
 
 def _model_and_prompt(client: Client, model: str | None, prompt: str | None) -> tuple[Model, str | None]:
@@ -359,44 +366,38 @@ def _model_and_prompt(client: Client, model: str | None, prompt: str | None) -> 
 
 
 def _say(messages: list[dict[str, str]], model: Model, sampling: dict[str, Any]) -> str:
-    """Write the reply as it comes; returns it whole."""
-    pieces: list[str] = []
+    """Write the reply as it comes, and for people what it rests on; returns it whole."""
     with err.status(
         "waiting for the first word; a base that rests is loaded first", spinner="line"
     ) as status:
-        for piece in model.chat(messages, stream=True, **sampling):
-            if not pieces:
-                status.stop()
-            pieces.append(piece)
-            _write(piece)
-    _write("\n")
-    return "".join(pieces)
+
+        def write_piece(piece: str) -> None:
+            status.stop()
+            write(piece)
+
+        answer = model.ask(messages, on_piece=write_piece, **sampling)
+    write("\n")
+    if err.is_terminal:
+        for cited in answer.facts:
+            doubt = "" if cited.verified else ", not verified"
+            where = f": {cited.source}" if cited.source else ""
+            err.print(f"  {cited.id}{where} ({cited.mode}{doubt})", style="dim", markup=False, soft_wrap=True)
+    return answer.text
 
 
 def _follow(job: Job, as_json: bool) -> None:
-    if _speaks_json(as_json):
-        model = job.wait(on_event=lambda event: _line(_event_line(event)))
-        _line({"type": "model", "job": job.id, "model": model.name})
+    if speaks_json(as_json):
+        model = job.wait(on_event=lambda event: json_line(_event_line(event)))
+        json_line({"type": "model", "job": job.id, "model": model.name})
         return
     model = job.wait(progress=True)
     out.print(f"model: [bold]{model.name}[/]", soft_wrap=True)
     out.print(f"ask it: inhouse chat '{model.name}'", style="dim", soft_wrap=True)
-
-
-def _speaks_json(as_json: bool) -> bool:
-    return as_json or not out.is_terminal
-
-
-def _line(value: dict[str, Any]) -> None:
-    _write(json.dumps(value, ensure_ascii=False) + "\n")
-
-
-def _write(text: str) -> None:
-    """Text as it is; on a terminal without the control characters that could move its cursor or worse."""
-    if out.is_terminal:
-        text = "".join(c for c in text if c.isprintable() or c in "\n\t")
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    if model.kind == "memory":
+        out.print(f"its facts: inhouse facts list '{model.name}'", style="dim", soft_wrap=True)
+        out.print(
+            f"how well it recalls them: inhouse facts report '{model.name}'", style="dim", soft_wrap=True
+        )
 
 
 def _event_line(event: JobEvent) -> dict[str, Any]:
@@ -420,19 +421,6 @@ def _job_line(job: Job) -> dict[str, Any]:
     }
 
 
-def _table(header: Iterable[str], rows: Iterable[list[str]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for i, name in enumerate(header):
-        table.add_column(name, overflow="fold", no_wrap=i == 0)  # the first is what one copies
-    for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
-    out.print(table)
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M") if seconds else ""
-
-
 def _without_password(value: str) -> str:
     """A URL's password as ***."""
     scheme, found, rest = value.partition("://")
@@ -440,7 +428,3 @@ def _without_password(value: str) -> str:
     if not (found and at and ":" in login):
         return value
     return f"{scheme}://{login.partition(':')[0]}:***@{host}"
-
-
-if __name__ == "__main__":
-    main()
