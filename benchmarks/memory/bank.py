@@ -28,6 +28,9 @@ SEEDS = (11, 12, 13)
 SIZES = (100, 1000)
 LARGEST = 10_000
 MOST_ASKED = 300
+SEARCH_SEED = 1
+"""For choices: not among those that are reported."""
+WORDINGS = (1, 2, 4)
 WAYS: tuple[MemoryMode, ...] = ("auto", "exact", "retrieval")
 
 
@@ -41,6 +44,11 @@ def run(corpus: Path, routers: Path, out: Path, *, sizes: Sequence[int] = ()) ->
                 line = bank(base, routers, n, seed)
                 append(out, line)
                 print(_sentence(line), flush=True)
+    for count in WORDINGS:
+        if not _is_done(out, f"wordings {count}", 100, SEARCH_SEED):
+            line = wordings(base, routers, count)
+            append(out, line)
+            print(line, flush=True)
     if not _is_done(out, "random", 1000, SEEDS[0]):
         line = random_answers(base, routers)
         append(out, line)
@@ -139,6 +147,18 @@ def _edits(memory: Memory, taught: Sequence[world.Fact], seed: int) -> dict[str,
         "forgotten_answers": [sum(a == b for a, b in zip(said, lost, strict=True)), len(gone)],
         "others_changed": [sum(a != b for a, b in zip(before, after, strict=True)), len(sample)],
     }
+
+
+def wordings(base: Base, routers: Path, count: int) -> dict[str, Any]:
+    """How much further wordings of a fact bring: the exam with only `count` of the four taught ones in the bank."""
+    memory = Memory(base, routers)
+    taught = world.make_facts(100, SEARCH_SEED)
+    memory.shelf.put(f.model_copy(update={"wordings": f.wordings[: count - 1]}) for f in as_facts(taught))
+    asked = measure.questions(taught, seed=SEARCH_SEED, noisy_questions=200, unknown_questions=200)
+    replies, _ = memory.ask([question.text for question in asked])
+    rows = measure.tabulate(asked, replies).plain()["rows"]
+    shares = {name: round(row["share"], 4) for name, row in rows.items()}
+    return {"phase": f"wordings {count}", "n": 100, "seed": SEARCH_SEED, "rows": shares}
 
 
 def random_answers(base: Base, routers: Path) -> dict[str, Any]:

@@ -59,10 +59,13 @@ def write(bank: Path, weights: Path) -> None:
         "weights": [_lean(line) for line in tuned],
         "random": [_lean(line) for line in randoms],
         "search": [_lean(line) for line in searched],
+        "wordings": [line for line in read(bank) if line["phase"].startswith("wordings")],
     }
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "memory.json").write_text(json.dumps(_rounded(found), indent=1) + "\n", encoding="utf-8")
-    shown = "\n\n".join([_recall(banks, tuned), _costs(banks), _randoms(randoms)])
+    shown = "\n\n".join(
+        [_recall(banks, tuned), _costs(banks), _wordings(found["wordings"]), _randoms(randoms)]
+    )
     page = PAGE.read_text(encoding="utf-8")
     place = re.compile(r"(<!-- memory: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
     page, places = place.subn(lambda m: f"{m[1]}{shown}\n{m[2]}", page)
@@ -123,6 +126,16 @@ def _costs(banks: Sequence[Mapping[str, Any]]) -> str:
             f"| {total('others_changed')} |"
         )
     return "\n".join(lines)
+
+
+def _wordings(lines: Sequence[Mapping[str, Any]]) -> str:
+    shown = [key for key, _ in COLUMNS]
+    head = "| wordings in the bank (N = 100, seed 1) | " + " | ".join(name for _, name in COLUMNS) + " |"
+    rows = [
+        f"| {line['phase'].split()[1]} | " + " | ".join(f"{100 * line['rows'][k]:.1f}" for k in shown) + " |"
+        for line in lines
+    ]
+    return "\n".join([head, "|" + "---|" * (len(shown) + 1), *rows])
 
 
 def _randoms(randoms: Sequence[Mapping[str, Any]]) -> str:

@@ -83,13 +83,16 @@ WAYS = (
 )
 ROUTES = ("told", "router")
 PLAN = (
-    ("told", "unseen", ("task adapter + retrieval", "task adapter + expert")),
-    ("told", "own", ("task adapter + retrieval", "task adapter + expert")),
-    ("router", "unseen", ("task adapter + retrieval", "base + retrieval", "task adapter + expert")),
-    ("told", "unseen", ("base", "base + retrieval", "task adapter")),
-    ("router", "own", ("task adapter + retrieval",)),
+    ("told", "unseen", "task adapter + retrieval", 100),
+    ("told", "own", "task adapter + retrieval", 50),
+    ("router", "unseen", "task adapter + retrieval", 50),
+    ("told", "unseen", "task adapter + expert", 25),
+    ("told", "unseen", "base + retrieval", 25),
+    ("told", "unseen", "task adapter", 25),
+    ("told", "unseen", "base", 25),
 )
-"""(route, words, ways), in the order they are run: what matters most comes first."""
+"""(route, words, way, tasks of each sort and seed), in the order they are run: what matters most comes first, and is
+asked most."""
 KEY = ("phase", "seed", "way", "route", "words", "rate")
 
 
@@ -102,15 +105,15 @@ def using(corpus: Path, routers: Path, out: Path, *, routes: Sequence[str] = ROU
         bench.adapter(rate, SEARCH_CPU_S)
     rate = chosen(read(out))
     bench.adapter(rate, REPORT_CPU_S)
-    for route, words, names in PLAN:
+    ways = {way.name: way for way in WAYS}
+    if "router" in routes:
+        for seed in (SEARCH_SEED, *REPORT_SEEDS):
+            bench.routing(seed)
+    for route, words, name, count in PLAN:
         if route not in routes:
             continue
-        for seed in (SEARCH_SEED, *REPORT_SEEDS):
-            if route == "router":
-                bench.routing(seed)
-            for way in WAYS:
-                if way.name in names:
-                    bench.run(seed, way, route, words, rate)
+        for seed in REPORT_SEEDS:
+            bench.run(seed, ways[name], route, words, rate, count)
 
 
 def chosen(lines: Sequence[dict[str, Any]]) -> float:
@@ -126,7 +129,7 @@ class Bench:
         self.base, self.routers, self.out = base, routers, out
         self._memories: dict[int, tuple[Memory, list[Use]]] = {}
 
-    def run(self, seed: int, way: Way, route: str, words: str, rate: float) -> None:
+    def run(self, seed: int, way: Way, route: str, words: str, rate: float, count: int = TASKS) -> None:
         """One way on one seed's tasks, unless it is done."""
         phase = "choice" if seed == SEARCH_SEED else "report"
         line: dict[str, Any] = {"phase": phase, "seed": seed, "way": way.name, "route": route}
@@ -134,15 +137,18 @@ class Bench:
         if any(all(done.get(key) == line[key] for key in KEY) for done in read(self.out)):
             return
         memory, tasks = self._memory(seed)
+        tasks = [task for sort in SORTS for task in [t for t in tasks if t.sort == sort][:count]]
         tasks = reworded(tasks, seed) if words == "own" else tasks
         adapter = None
         if way.has_adapter:
             folder = self.adapter(rate, REPORT_CPU_S)
             adapter, memory.adapters[folder.name] = folder.name, folder
         if way.mode == "expert" and not memory.shelf.experts:
-            line |= self._experts(seed, memory)
+            line |= self._experts(tasks, memory)
         began = time.process_time()
         told = Told.of(memory, tasks)
+        if route == "router":
+            line["router"] = memory.router_digest
         engine = memory.engine(max_running=RUNNING, banks=told if route == "told" else None)
         replies, outcomes = memory.ask(
             [task.prompt for task in tasks], way.mode, adapter=adapter, engine=engine, new_tokens=NEW_TOKENS
@@ -267,12 +273,13 @@ class Bench:
 
     # ── experts ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _experts(self, seed: int, memory: Memory) -> dict[str, Any]:
-        """An expert for each of the seed's facts, on the shelf; what that cost."""
-        facts = world.make_facts(FACTS, seed)
+    def _experts(self, tasks: Sequence[Use], memory: Memory) -> dict[str, Any]:
+        """An expert for each fact that the tasks need one of, on the shelf; what that cost."""
+        ids = {fact.question: fact.id for fact in memory.shelf.all()}
+        facts = {task.facts[0].question: task.facts[0] for task in tasks if len(task.facts) == 1}
         work = [
-            ExpertTask(f"fact-{i}", tuple(self.base.example(text, fact.answer) for text in fact.wordings))
-            for i, fact in enumerate(facts)
+            ExpertTask(ids[question], tuple(self.base.example(text, fact.answer) for text in fact.wordings))
+            for question, fact in facts.items()
         ]
         began = time.process_time()
         *_, progress = train_experts(self.base.to_serve(), work, ExpertSettings())

@@ -5,6 +5,7 @@ It knows the engine and the bank as the served house puts them together, without
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ from inhouse.engine.memory import Banks as EngineBanks
 from inhouse.errors import NotFound
 from inhouse.memory.bank import Banks
 from inhouse.memory.router import Router
-from inhouse.memory.router_store import open_router, word_table
+from inhouse.memory.router_store import SHIPPED, open_router, word_table
 from inhouse.model.decoder import Decoder
 from inhouse.model.weights import folder_digest
 from inhouse.schema import Bank, EngineRequest, Fact, MemoryMode, MemoryOutcome, MemoryUse, Message, Sampling
@@ -125,6 +126,14 @@ class Memory:
         return open_router(
             self.decoder, self.base.tokenizer, self.digest, self._routers, base_folder=self.base.folder
         )
+
+    @property
+    def router_digest(self) -> str:
+        """Of its file, so that results tell which one they are of."""
+        assert self.router is not None
+        files = (self.base.folder / SHIPPED, self._routers / f"{self.digest}.safetensors")
+        file = next(file for file in files if file.is_file())
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
     def banks(self) -> Banks:
         """The shelf as an engine asks it."""

@@ -44,7 +44,7 @@ def test_the_demo_runs_and_its_curl_line_works(served: House, work: Any, tmp_pat
     threading.Thread(target=work).start()
     done = run(served, "demo.py", "--svg", str(tmp_path / "demo.svg"), "--serve")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "answered exactly, tuned" in done.stdout
+    assert "answered exactly, taught" in done.stdout
     line = next(line for line in done.stdout.splitlines() if line.startswith("curl "))
     picture = (tmp_path / "demo.svg").read_text()
     assert "<svg" in picture

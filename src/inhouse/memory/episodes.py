@@ -14,6 +14,8 @@ from random import Random
 from inhouse.memory.phrases import E, Relation, filled, lookalike, made_answer, made_name, made_word, noisy
 from inhouse.schema import Fact
 
+OWN_WORDS = 0.4
+"""Share of the questions that are in a fact's very words, about its subject or about a look-alike."""
 TOPICS = (
     "travel over {n} euros",
     "purchases above {n} dollars",
@@ -150,15 +152,15 @@ def episode(random: Random, pool: Sequence[tuple[Relation, Relation]], *, subjec
             fact = _fact(random, relation, subject.name, company, len(facts))
             facts.append(fact)
             asked = asked_side[relation.id]
-            queries += [
-                Query(_typed(random, asked.wording(random), subject.name, company), fact.id, "asked")
-                for _ in range(2)
-            ]
+            own = [text.replace(subject.name, E) for text in (fact.question, *fact.wordings)]
+            for _ in range(2):
+                wording = random.choice(own) if random.random() < OWN_WORDS else asked.wording(random)
+                queries.append(Query(_typed(random, wording, subject.name, company), fact.id, "asked"))
             other = lookalike(random, subject.name)
             if other not in known:
                 wording = asked.wording(random)
-                if random.random() < 0.5:  # in the very words of the fact
-                    wording = random.choice((fact.question, *fact.wordings)).replace(subject.name, E)
+                if random.random() < OWN_WORDS:
+                    wording = random.choice(own)
                 queries.append(Query(_typed(random, wording, other, company), None, "look_alike"))
         for relation in subject.untaught:
             queries.append(

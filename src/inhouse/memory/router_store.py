@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import torch
 
 from inhouse.errors import BadCheckpoint
 from inhouse.memory.encoder import WordTable
@@ -50,13 +52,25 @@ def open_router(
                     with contextlib.suppress(OSError):
                         file.unlink()
     router = None
-    for step in learn(words, settings):
-        if progress is not None:
-            progress(step)
-        router = step.router or router
+    with one_thread():
+        for step in learn(words, settings):
+            if progress is not None:
+                progress(step)
+            router = step.router or router
     assert router is not None, "learning ends with a router"
     router.write(made, base_digest)
     return router
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Small products gain nothing from a second thread, and on a busy machine lose much by waiting for it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def word_table(decoder: Decoder, tokenizer: Tokenizer) -> WordTable:

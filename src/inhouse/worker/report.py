@@ -77,7 +77,7 @@ class Report:
             data["train_loss"] = loss
         if recall is not None:
             data["recall"] = recall
-        if step:
+        if step and now > self._began_at:
             data["seconds_left"] = (steps - step) * (now - self._began_at) / step
         self._waiting.append((f"Step {step}/{steps}: loss={loss:.4f}", data))
         if now - self._flushed_at >= FLUSH_S or step >= steps:
