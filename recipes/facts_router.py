@@ -24,10 +24,8 @@ def main(folder: Path) -> None:
     words = word_table(load_base(folder), Tokenizer.load(folder))
     for progress in learn(words):
         if progress.recall is not None:
-            print(
-                f"step {progress.step} of {progress.total_steps}: loss {progress.loss:.3f}, recall {progress.recall:.3f}",
-                flush=True,
-            )
+            at = f"step {progress.step} of {progress.total_steps}"
+            print(f"{at}: loss {progress.loss:.3f}, recall {progress.recall:.3f}", flush=True)
         if progress.router is not None:
             progress.router.write(folder / SHIPPED, folder_digest(folder))
             print(json.dumps(progress.router.about | {"high": progress.router.high}))

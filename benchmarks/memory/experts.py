@@ -98,9 +98,10 @@ def main() -> None:
     torch.set_num_threads(1)
     school = School()
     rows = json.loads(options.out.read_text(encoding="utf-8"))["rows"] if options.out.is_file() else []
-    found = {"machine": machine(), "command": command("benchmarks.memory.experts"), "seed": SEED}
+    found = {"machine": machine(), "seed": SEED}
+    asked = command("benchmarks.memory.experts")
     for name in options.arms:
-        row = {"arm": name} | school.examine(ARMS[name], options.facts)
+        row = {"arm": name, "command": asked} | school.examine(ARMS[name], options.facts)
         print(json.dumps(row), flush=True)
         rows = [r for r in rows if r["arm"] != name] + [row]
         rows.sort(key=lambda r: list(ARMS).index(r["arm"]))

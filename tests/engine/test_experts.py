@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from inhouse.engine import experts
+from inhouse.engine import experts, proof
 from inhouse.engine.adapters import Bank
 from inhouse.errors import BadCheckpoint
 from inhouse.model.adapters import Adapter
@@ -100,6 +100,14 @@ def test_an_expert_says_how_much_it_does(world: World, books: Books) -> None:
     assert request.recall.delta_logprob == pytest.approx(means[0] - means[1], abs=1e-4)
     outcome = replace(request.recall, is_held=False).outcome("42 euros", "expert")
     assert outcome.facts[0].delta_logprob == request.recall.delta_logprob
+
+
+def test_of_a_long_text_no_gain_is_told(world: World, books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    for room, is_told in ((400, True), (20, False)):
+        monkeypatch.setattr(proof, "MOST_TOKENS", room)
+        request, _ = start(world.engine(banks=books), ask("a", PRICE, "expert"))
+        assert request.recall is not None and request.recall.way == "expert"
+        assert (request.recall.delta_logprob is not None) == is_told
 
 
 def test_a_fact_without_an_expert_is_answered_as_if_none_were_asked_for(world: World, books: Books) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from inhouse.memory.check import admits, kind_of, says
+from inhouse.memory.check import MOST_WORDS_BESIDE, admits, kind_of, only_says, says
 
 KINDS = [
     ("Berlin", "text"),
@@ -178,6 +178,52 @@ def test_a_text_that_says_more_admits_nothing(text: str) -> None:
     assert not admits(text)
 
 
+ONLY_SAID = [
+    ("Berlin", "It is in BERLIN."),
+    ("Berlin", "Berlin. I do not know more."),
+    ("12", "It takes 12 days."),
+    ("$1,250.00", "It costs 1250 dollars."),
+    ("2021-03-04", "It was on March 4, 2021."),
+    ("Not before noon", "It opens not before noon."),
+    ("no", "No."),
+    ("Use a knife instead. Never a saw.", "Use a knife instead. Never a saw!"),
+    ("NO-12", "The code is NO12."),
+    ("Nora", "It is Nora, known for notes."),
+    ("12", "word " * MOST_WORDS_BESIDE + "12"),
+]
+
+
+@pytest.mark.parametrize(("answer", "text"), ONLY_SAID)
+def test_a_plain_statement_only_says_its_answer(answer: str, text: str) -> None:
+    assert only_says(text, answer)
+
+
+NOT_ONLY_SAID = [
+    ("Berlin", "It is not Berlin."),
+    ("Berlin", "Berlin isn’t it."),
+    ("Berlin", "Paris, and never Berlin!"),
+    ("Berlin", "It is Berlin. Or rather, it is east of Berlin."),
+    ("Smith", "It is not Dr. Smith."),
+    ("12", "It is 13, not 12."),
+    ("12", "It is 12 no more."),
+    ("12", "Neither 12 nor 13."),
+    ("NO-12", "It is not NO12."),
+    ("Not before noon", "It is not true that it opens not before noon."),
+    ("2021-03-04", "It was later instead of on March 4, 2021."),
+    ("12", "word " * (MOST_WORDS_BESIDE + 1) + "12"),
+]
+
+
+@pytest.mark.parametrize(("answer", "text"), NOT_ONLY_SAID)
+def test_a_denial_and_a_long_text_say_more_than_the_answer(answer: str, text: str) -> None:
+    assert says(text, answer), "it is said, and more"
+    assert not only_says(text, answer)
+
+
+def test_what_is_not_said_is_not_only_said() -> None:
+    assert not only_says("Paris", "Berlin") and not only_says("", "")
+
+
 words = st.text(string.ascii_letters, min_size=1, max_size=8)
 phrases = st.lists(words, min_size=1, max_size=4).map(" ".join)
 
@@ -265,5 +311,6 @@ def test_one_other_character_makes_another_code(code: str, data: st.DataObject) 
 @given(st.text(max_size=60), st.text(max_size=30))
 def test_no_text_upsets_it_and_every_answer_says_itself(text: str, answer: str) -> None:
     assert isinstance(says(text, answer), bool)
+    assert says(text, answer) or not only_says(text, answer)
     if answer.strip() and says(answer, answer, "text") is False:
         assert not answer.isalnum()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inhouse.memory import words as spelling
-from inhouse.memory.names import NameIndex, Vocabulary, key_of, name_runs, tells_case
+from inhouse.memory.names import NameIndex, Vocabulary, key_of, name_runs, rivals, tells_case
 from inhouse.memory.phrases import vocabulary
 from inhouse.memory.words import words_of
 
@@ -108,7 +108,7 @@ def test_names_that_a_slip_may_mean_as_well_are_rivals() -> None:
     index = known("Zorvexa", "Zorvexb", "Plimsor")
     words = words_of("the price of zorvex")
     (match,) = index.find(words)
-    assert {match.key} | {rival.key for rival in index.rivals(words, match)} == {"zorvexa", "zorvexb"}
+    assert {match.key} | {rival.key for rival in rivals(match, index.near(words))} == {"zorvexa", "zorvexb"}
     assert match.key == "zorvexa", "of equals the first by spelling: the same in every process"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from inhouse.schema import FactInput
 from inhouse.server import memory
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
+from inhouse.store.records import facts, forgetting
 
 from .house import House, house, remember, serve_again, until
 
@@ -148,3 +150,72 @@ def test_what_a_server_that_died_left_uncleared_the_next_one_clears(
     assert any("artifacts" in name for name in holding(tmp_path, CANARY))
     with serve_again(tmp_path):
         until(lambda: holding(tmp_path, CANARY) == [], "the next server clears")
+
+
+def test_an_upload_that_comes_while_its_content_is_forgotten_is_never_a_row_without_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b'{"question": "A?", "answer": "B"}\n'
+    digest = hashlib.sha256(content).hexdigest()
+    kept = Artifacts.put_stream
+
+    def forgotten_meanwhile(self: Artifacts, *asked: Any) -> tuple[str, int]:
+        found = kept(self, *asked)
+        self.delete(digest)
+        return found
+
+    with house(tmp_path) as made:
+        form: Any = {"data": {"purpose": "fine-tune"}, "files": {"file": ("f.jsonl", content)}}
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(Artifacts, "put_stream", forgotten_meanwhile)
+            reply = made.client().post("/v1/files", **form)
+            assert reply.status_code == 503 and "again" in reply.json()["error"]["message"]
+            assert made.client().get("/v1/files").json()["data"] == []
+        assert made.client().post("/v1/files", **form).status_code == 200
+
+
+def test_an_artifact_that_was_uploaded_again_before_its_clearing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b'{"question": "A?", "answer": "B"}\n'
+    form: Any = {"data": {"purpose": "fine-tune"}, "files": {"file": ("f.jsonl", content)}}
+    with house(tmp_path) as made:
+        first = made.client().post("/v1/files", **form).json()["id"]
+        _, (fact,) = remember(made, FactInput(question="A?", answer="B"), files=(first,))
+        with monkeypatch.context() as later:
+            later.setattr(memory.Clearing, "_clear", lambda _: False)
+            made.client().delete(f"/v1/facts/{fact.id}")
+        again = made.client().post("/v1/files", **form).json()["id"]
+        _, (other,) = remember(made, FactInput(question="C?", answer="D"))
+        assert made.client().delete(f"/v1/facts/{other.id}").json()["x_cleared"] is True
+        assert made.client().get(f"/v1/files/{again}/content").content == content
+        made.client().delete(f"/v1/files/{again}")
+
+
+def test_a_forgetting_that_comes_while_another_is_cleared_is_cleared_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scrub = Database.scrub
+    with house(tmp_path) as made:
+        inputs = [
+            FactInput(question=f"What is {word}?", answer=word) for word in ("one-canary", "two-canary")
+        ]
+        _, (one, two) = remember(made, *inputs)
+
+        def forgotten_meanwhile(self: Database, tables: Any) -> bool:
+            is_cleared = scrub(self, tables)
+            with self.write() as conn:
+                facts.forget(conn, two.bank, two.id, author="other", now=1.0)
+            return is_cleared
+
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(Database, "scrub", forgotten_meanwhile)
+            assert made.client().delete(f"/v1/facts/{one.id}").json()["x_cleared"] is True
+        with made.db.read() as conn:
+            assert len(forgetting.due(conn)) == 1, "the second is still due"
+        assert holding(tmp_path, "two-canary") != []
+        _, (third,) = remember(made, FactInput(question="C?", answer="D"))
+        assert made.client().delete(f"/v1/facts/{third.id}").json()["x_cleared"] is True
+        assert holding(tmp_path, "two-canary") == []
+        with made.db.read() as conn:
+            assert forgetting.due(conn) == []

@@ -202,3 +202,39 @@ def test_a_file_whose_fact_was_forgotten_is_gone_with_its_bytes(served: House) -
     assert not kept.exists()
     reply = create(served, training_file=file, method={"type": "memory"})
     assert (reply.status_code, reply.json()["error"]["param"]) == (404, "training_file")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        SHORT + facts_file(("What is the bonus?", "9"), access=["hr"]),
+        SHORT + b'{"question": "Bonus?", "access": ["hr"]}\n',
+    ],
+    ids=["a row with an access list", "a row that cannot be read"],
+)
+def test_an_upload_with_restricted_facts_is_read_and_trained_on_by_admins_only(
+    served: House, content: bytes
+) -> None:
+    file, plain = upload(served, content), upload(served, SHORT)
+    for method, asked in [
+        (None, {"training_file": file}),
+        ({"type": "auto"}, {"training_file": file}),
+        (None, {"training_file": plain, "validation_file": file}),
+    ]:
+        reply = create(served, **asked, **({"method": method} if method else {}))
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"]) == (403, "permission_denied"), asked
+        assert error["param"] == ("validation_file" if len(asked) == 2 else "training_file")
+        assert "memory" in error["message"] and file in error["message"]
+    refused = served.client().get(f"/v1/files/{file}/content")
+    assert refused.status_code == 403 and "export" in refused.json()["error"]["message"]
+    assert served.client(served.admin).get(f"/v1/files/{file}/content").content == content
+    assert served.client().get(f"/v1/files/{plain}/content").content == SHORT, "control"
+    made = [
+        create(served, training_file=file, method={"type": "memory"}),
+        create(served, served.admin, training_file=file),
+        create(served, training_file=plain),
+    ]
+    for reply in made:
+        assert reply.status_code == 200, reply.text
+        served.client().post(f"/v1/fine_tuning/jobs/{reply.json()['id']}/cancel")

@@ -78,10 +78,28 @@ def test_a_fact_that_its_own_words_do_not_lead_to_says_why(index: KeyIndex, rout
     assert set(doubtful) == {"odd"} and "too unlike" in doubtful["odd"]
 
 
-def test_facts_that_one_question_means_alike_name_each_other(index: KeyIndex, router: Router) -> None:
+def test_facts_that_one_question_means_alike_are_doubtful_and_name_nobody(
+    index: KeyIndex, router: Router
+) -> None:
     index.put([fact("twin", "Who is the boss of Quizzle?", "Omar", wordings=("Who runs Quizzle?",))])
     doubtful = own_wordings(index, router)
     assert "twin" in doubtful and "b2" in doubtful
+    assert "means another fact as well" in doubtful["b2"]
+    for reason in doubtful.values():
+        assert not any(fact_id in reason for fact_id in index.entries), "its reader may not see that fact"
+
+
+def test_of_many_facts_a_sample_is_asked_and_it_says_how_far_it_is(
+    index: KeyIndex, router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert examining.checked(index) == sorted(index.entries), "all of a few"
+    monkeypatch.setattr(examining, "MOST_CHECKED", 4)
+    monkeypatch.setattr(examining, "TOLD_EVERY", 2)
+    heard: list[tuple[int, int]] = []
+    assert own_wordings(index, router, told=lambda done, of: heard.append((done, of))) == {}
+    assert heard == [(2, 4), (4, 4)]
+    chosen = examining.checked(index)
+    assert list(chosen) == sorted(set(chosen)) and len(chosen) == 4
 
 
 def test_a_fact_that_is_answered_alike_by_another_is_not_doubtful(index: KeyIndex, router: Router) -> None:

@@ -115,9 +115,9 @@ class Memory:
         if use.mode == "off":
             return Recall(use.bank, use.revision, "none")
         bank, decision = self._routed(call.messages, use)
-        plain = Recall(use.bank, bank.revision, "none")
+        plain = Recall(use.bank, bank.revision, "none", unknown=bank.unknown)
         if decision.kind == "refused":
-            return without_model(plain, bank.unknown)
+            return without_model(plain)
         if decision.kind == "none" or not decision.hits:
             return plain
         way = self._way(call, use, decision)
@@ -126,7 +126,7 @@ class Memory:
             is_sure = decision.kind == "exact"
             sure = tuple(hit for hit in found.hits if is_sure or hit.gate >= HIGH)
             found = replace(found, sure=sure, is_held=True)
-        return without_model(found, bank.unknown) if way == "exact" else found
+        return without_model(found) if way == "exact" else found
 
     def explain(self, call: EngineRequest) -> dict[str, Any]:
         """What the bank sees in a conversation, and why."""
@@ -171,15 +171,15 @@ def expert_of(recall: Recall) -> str | None:
     return experts.key_of(fact.id, fact.version)
 
 
-def without_model(recall: Recall, unknown: UnknownPolicy = "refuse") -> Recall:
-    """Stored answers where they are surely asked for, else what the policy says."""
+def without_model(recall: Recall) -> Recall:
+    """Stored answers where they are surely asked for, else what the bank's policy says."""
     stored = quotable(recall.sure)
     if stored:
         return replace(recall, way="exact", hits=stored, is_held=False, preset=joined(stored))
     settled = replace(recall, hits=(), sure=(), is_held=False)
-    return (
-        replace(settled, way="none") if unknown == "base" else replace(settled, way="refused", preset=REFUSAL)
-    )
+    if recall.unknown == "base":
+        return replace(settled, way="none")
+    return replace(settled, way="refused", preset=REFUSAL)
 
 
 # ── records ───────────────────────────────────────────────────────────────────────────────────────────────

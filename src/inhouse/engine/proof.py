@@ -12,6 +12,9 @@ from inhouse.engine.library import Library
 from inhouse.model.decoder import Decoder
 from inhouse.model.layers import Packed
 
+MOST_TOKENS = 512
+"""Prompt and answer together: of longer ones no gain is told, for both readings would hold a thread and memory."""
+
 
 class Proof:
     """Scores on a decoder that steps elsewhere: nothing of it is changed here."""
@@ -24,9 +27,10 @@ class Proof:
 
     @torch.inference_mode()
     def gain(self, prompt: list[int], answer: list[int], *, adapter: str | None, expert: str) -> float | None:
-        """Mean over the answer's tokens; the adapter, if any, works in both. None where they do not fit the context."""
+        """Mean over the answer's tokens; the adapter, if any, works in both. None where they are
+        too long."""
         length, places = len(prompt) + len(answer), len(prompt) - 1
-        if not answer or length > self._decoder.config.context:
+        if not answer or length > min(MOST_TOKENS, self._decoder.config.context):
             return None
         bank = Bank(self._decoder)
         bank.load(0, self._library.read(expert))

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from inhouse.memory.check import admits, says
-from inhouse.schema import Citation, Fact, MemoryOutcome
+from inhouse.memory.check import admits, only_says, says
+from inhouse.schema import Citation, Fact, MemoryOutcome, UnknownPolicy
 
 REFUSAL = "I don't know."
 NEAR = 0.05
@@ -45,6 +45,8 @@ class Recall:
     """Those of them that are surely asked for: their stored answers may stand for a reply."""
     is_held: bool = False
     """Whether the reply is kept back until it is finished and looked at."""
+    unknown: UnknownPolicy = "refuse"
+    """The bank's policy, where neither a stored answer nor a record can be given."""
     preset: str | None = None
     """The reply, where it needs no model."""
     delta_logprob: float | None = None
@@ -71,6 +73,7 @@ class Recall:
         if way in ("refused", "none"):
             return []
         replaced = way == "exact" and self.way != "exact"
+        is_said = _is_said if replaced or not self.is_held else _is_alone
         cited = [
             Citation(
                 id=hit.fact.id,
@@ -79,7 +82,7 @@ class Recall:
                 source=hit.fact.source,
                 span=hit.fact.span,
                 gate=hit.gate,
-                verified=_is_said(hit, text),
+                verified=is_said(hit, text),
                 delta_logprob=self.delta_logprob if way == "expert" else None,
             )
             for hit in (quotable(self.sure) if replaced else self.hits)
@@ -90,9 +93,9 @@ class Recall:
     def _says_what_was_asked(self, text: str) -> bool:
         """All facts that are surely asked for; where none is, one of those that most likely are."""
         if self.sure:
-            return all(_is_said(hit, text) for hit in self.sure)
+            return all(_is_alone(hit, text) for hit in self.sure)
         best = max((hit.gate for hit in self.hits), default=0.0)
-        return any(_is_said(hit, text) for hit in self.hits if hit.gate >= best - NEAR)
+        return any(_is_alone(hit, text) for hit in self.hits if hit.gate >= best - NEAR)
 
 
 def joined(hits: tuple[Found, ...]) -> str:
@@ -107,3 +110,8 @@ def quotable(hits: tuple[Found, ...]) -> tuple[Found, ...]:
 
 def _is_said(hit: Found, text: str) -> bool:
     return says(text, hit.fact.answer, hit.fact.kind)
+
+
+def _is_alone(hit: Found, text: str) -> bool:
+    """As a direct question's reply has to say it: not denied, and beside little else."""
+    return only_says(text, hit.fact.answer, hit.fact.kind)

@@ -19,7 +19,7 @@ LEAST_TEXT = 4
 """Words beyond which "translate", "correct" and their like bring their own text."""
 MOST_CLAUSES = 12
 
-_SENTENCE = re.compile(r"[^.?!\n]+(?:[.?!]+(?=\s|$)|[.](?=\S)|\n|$)")
+_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\n+")
 _CLAUSE = re.compile(
     r"[,;:.?!\n()\"“”{}\[\]]+|\b(?:and|that|which|whose|with|so|then|including|mentioning|stating)\b"
 )
@@ -110,7 +110,7 @@ class Asking:
 def asking(text: str, plain: str | None = None) -> Asking:
     """Looks at a user's message; `plain` is the same with simple words for its names."""
     plain = _ABBREVIATION.sub(r"\1", (text if plain is None else plain).replace("...", " "))
-    sentences = [s for s in (m.group().strip() for m in _SENTENCE.finditer(plain)) if words_of(s)]
+    sentences = [s for s in map(str.strip, _SENTENCE_END.split(plain)) if words_of(s)]
     words = [word.text for word in words_of(plain)]
     said = [s for s in sentences if _is_statement(s)]
     told = sum(len(words_of(s)) for s in said)

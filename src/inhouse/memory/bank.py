@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from inhouse.errors import BadCheckpoint
@@ -98,6 +99,14 @@ class LoadedBank:
         return self._views[key]
 
 
+@dataclass(slots=True)
+class _Place:
+    """Where a bank is, or will be: whoever loads it holds this lock alone, and no other bank waits."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    bank: LoadedBank | None = None
+
+
 class Banks:
     """Banks by id, loaded when they are first asked. Safe to use from several threads."""
 
@@ -106,8 +115,9 @@ class Banks:
         self._open_router = open_router
         self._base_digest = base_digest
         self._router: Router | None = None
-        self._banks: OrderedDict[str, LoadedBank] = OrderedDict()
+        self._places: OrderedDict[str, _Place] = OrderedDict()
         self._lock = threading.Lock()
+        self._router_lock = threading.Lock()
 
     def at(self, use: MemoryUse) -> LoadedBank:
         """The bank at the revision that the request must see, or a later one.
@@ -115,16 +125,17 @@ class Banks:
         Raises NotFound, or BadCheckpoint when the bank was made for another base.
         """
         with self._lock:
-            found = self._banks.get(use.bank)
-            if found is None:
-                found = self._banks[use.bank] = self._load(use.bank)
-            elif found.revision < use.revision:
+            place = self._places.setdefault(use.bank, _Place())
+            self._places.move_to_end(use.bank)
+            while len(self._places) > KEPT:
+                self._places.popitem(last=False)
+        with place.lock:
+            if place.bank is None:
+                place.bank = self._load(use.bank)
+            elif place.bank.revision < use.revision:
                 bank = self.source.bank(use.bank)
-                found.catch_up(bank, *self.source.changed_since(use.bank, found.revision))
-            self._banks.move_to_end(use.bank)
-            while len(self._banks) > KEPT:
-                self._banks.popitem(last=False)
-            return found
+                place.bank.catch_up(bank, *self.source.changed_since(use.bank, place.bank.revision))
+            return place.bank
 
     def _load(self, bank_id: str) -> LoadedBank:
         bank = self.source.bank(bank_id)
@@ -135,8 +146,9 @@ class Banks:
                 code="base_changed",
                 param="model",
             )
-        if self._router is None:
-            self._router = self._open_router()
+        with self._router_lock:
+            if self._router is None:
+                self._router = self._open_router()
         return LoadedBank(bank, self.source.facts(bank_id), self._router)
 
 

@@ -1,8 +1,9 @@
 """The answer check: whether a text says a stored answer.
 
 It compares text by four kinds of answer. It knows nothing of banks, questions or models, and it does not read:
-"it is not Berlin" says Berlin. What holds for all kinds: compatibility forms, case, spaces, and the looks of
-quotes and dashes do not count, and a stored answer never matches inside a longer word, name, number or code.
+"it is not Berlin" says Berlin, though it does not only say it (`only_says`). What holds for all kinds:
+compatibility forms, case, spaces, and the looks of quotes and dashes do not count, and a stored answer never
+matches inside a longer word, name, number or code.
 
 text    the same words, whole. "Anna" is not in "Annas", "Anna-Lena" or "anna@x.org"; it is in "Anna's".
 number  the same value in any way of writing: 1,250.00 is 1250, 1.250,00 and 1.25 thousand. A unit, a currency and
@@ -33,6 +34,9 @@ LONG_CODE = 8
 MOST_DIGITS = 15
 """A longer run of digits is no amount but a code."""
 
+MOST_WORDS_BESIDE = 25
+"""Words besides the answer in a text that says only it."""
+
 _ALIKE = str.maketrans(
     dict.fromkeys("‐‑‒–−﹘﹣", "-")
     | dict.fromkeys("—―", " - ")
@@ -50,6 +54,12 @@ _ADMITS = re.compile(
     r"|unknown|i have no (idea|information)( about (it|that|this))?"
 )
 
+_ANSWER = "\0"
+"""Stands for each character of the answer while the rest is looked at."""
+_DENIES = re.compile(r"\b(?:not|no|never|neither|nor|cannot|instead|rather)\b|n't\b")
+_SENTENCE_END = re.compile(r"(?:(?<=\w{4})|(?<=\0))\.(?= )|[!?](?= )")
+"""A point after a short word may be an abbreviation's: "not Dr. Smith" is one sentence."""
+
 
 def kind_of(answer: str) -> FactKind:
     """How an answer is compared, seen from the answer itself."""
@@ -66,18 +76,37 @@ def says(text: str, answer: str, kind: FactKind | None = None) -> bool:
 
     An answer that is none of its kind, such as the number "a dozen", is compared as text.
     """
+    return next(_places(_plain(text), answer, kind), None) is not None
+
+
+def only_says(text: str, answer: str, kind: FactKind | None = None) -> bool:
+    """Whether the text says the answer, in no sentence with a negation of its own, and beside little else.
+
+    It is a guard, no reader: of "not only Berlin" it says no.
+    """
+    plain = _plain(text)
+    places = list(_places(plain, answer, kind))
+    if not places or len(plain.split()) - len(_trimmed(answer).split()) > MOST_WORDS_BESIDE:
+        return False
+    for start, end in places:
+        plain = plain[:start] + _ANSWER * (end - start) + plain[end:]
+    return not any(_ANSWER in part and _DENIES.search(part) for part in _SENTENCE_END.split(plain))
+
+
+def _places(plain: str, answer: str, kind: FactKind | None) -> Iterator[tuple[int, int]]:
+    """(start, end) wherever the answer stands."""
     wanted = _trimmed(answer)
     if not wanted:
-        return False
+        return
     kind = kind or kind_of(answer)
-    plain = _plain(text)
     if kind == "date" and (day := _whole_date(wanted)) is not None:
-        return any(found == day for _, _, found in _dates(plain))
-    if kind == "number" and (amount := _whole_number(wanted)) is not None:
-        return any(amount.is_said_by(found) for found in _amounts(plain))
-    if kind == "code" and any(c.isalnum() for c in wanted):
-        return _code_pattern(wanted).search(plain) is not None
-    return _text_pattern(wanted).search(plain) is not None
+        yield from ((start, end) for start, end, found in _dates(plain) if found == day)
+    elif kind == "number" and (amount := _whole_number(wanted)) is not None:
+        yield from ((start, end) for start, end, found in _amounts(plain) if amount.is_said_by(found))
+    else:
+        is_code = kind == "code" and any(c.isalnum() for c in wanted)
+        pattern = _code_pattern(wanted) if is_code else _text_pattern(wanted)
+        yield from (match.span() for match in pattern.finditer(plain))
 
 
 def admits(text: str) -> bool:
@@ -246,11 +275,13 @@ def _whole_number(text: str) -> _Amount | None:
     return amount
 
 
-def _amounts(text: str) -> Iterator[_Amount]:
+def _amounts(text: str) -> Iterator[tuple[int, int, _Amount]]:
+    """(start, end, amount) of every number, its unit with it where that is one."""
     for match in _NUMBER.finditer(text):
         amount = _amount(match)
         if amount is not None:
-            yield amount
+            is_word = match["unit"] is not None and amount.unit not in _UNITS
+            yield match.start(), match.start("unit") if is_word else match.end(), amount
 
 
 def _amount(match: re.Match[str]) -> _Amount | None:

@@ -16,7 +16,7 @@ from inhouse.memory.encoder import Floats, softmax
 from inhouse.memory.famous import FAMOUS
 from inhouse.memory.index import Entry, KeyIndex, Wording, masked
 from inhouse.memory.kinds import STORED, stored_kind
-from inhouse.memory.names import MASK, STARTERS, NameMatch, name_runs, tells_case
+from inhouse.memory.names import MASK, STARTERS, NameMatch, name_runs, rivals, tells_case
 from inhouse.memory.words import Word, remembered, trigrams, words_of
 
 MOST_FOR_A_NAME = 64
@@ -90,17 +90,16 @@ def read(index: KeyIndex, text: str, borrowed: Sequence[NameMatch] = ()) -> Read
     forms = [plain]
     if foreign:
         forms.append(masked(words, [*spans, *((i, i + 1) for i in foreign)], rests))
-    rivals = {}
-    for match in matches:
-        if match.cost > 0 or match.coverage < 1:
-            others = index.names.rivals(words, match)
-            costs = [o.cost + 4 * (1 - o.coverage) for o in others]
-            own = match.cost + 4 * (1 - match.coverage)
-            rivals[match.key] = min(3.0, max(0.0, min(costs, default=9.0) - own))
+    inexact = [match for match in matches if match.cost > 0 or match.coverage < 1]
+    near = index.names.near(words) if inexact else []
+    lead = {}
+    for match in inexact:
+        costs = [_doubt(other) for other in rivals(match, near)]
+        lead[match.key] = min(3.0, max(0.0, min(costs, default=9.0) - _doubt(match)))
     return Reading(
         words=words,
         matches=[*matches, *borrowed],
-        rivals=rivals,
+        rivals=lead,
         adjoining=_adjoining(
             words, matches, {*foreign, *(i for i, w in enumerate(words) if w.is_number)} - taken
         ),
@@ -127,6 +126,10 @@ class Candidate:
         seen = dict(zip(FEATURES, self.features, strict=True))
         clean = ("slips", "adjoining", "strange_names", "strange_words", "other_names", "figures")
         return seen["same"] == 1 and seen["coverage"] == 1 and not any(seen[name] for name in clean)
+
+
+def _doubt(match: NameMatch) -> float:
+    return match.cost + 4 * (1 - match.coverage)
 
 
 def candidates(index: KeyIndex, reading: Reading, anchors: Floats) -> list[Candidate]:

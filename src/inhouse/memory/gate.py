@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from inhouse.memory.evidence import FEATURES
 
 HIDDEN = 48
+FARTHEST = 4.0
+"""Spreads from the mean beyond which evidence counts no further: what was never seen must not carry the day."""
 
 Tensors = dict[str, Tensor]
 
@@ -35,7 +37,7 @@ def fresh(seed: int) -> Tensors:
 
 def scores(tensors: Tensors, evidence: Tensor) -> Tensor:
     """evidence [N, FEATURES] → [N] log-odds."""
-    x = (evidence - tensors["mean"]) / tensors["spread"]
+    x = ((evidence - tensors["mean"]) / tensors["spread"]).clamp(-FARTHEST, FARTHEST)
     hidden = F.gelu(F.linear(x, tensors["first"], tensors["first_bias"]), approximate="tanh")
     return hidden @ tensors["last"] + tensors["last_bias"]
 
@@ -46,6 +48,7 @@ def probabilities(tensors: Tensors, evidence: list[list[float]]) -> list[float]:
         return []
     plain = {name: t.numpy() for name, t in tensors.items()}
     x = (np.array(evidence, np.float32) - plain["mean"]) / plain["spread"]
+    x = np.clip(x, -FARTHEST, FARTHEST)
     hidden = x @ plain["first"].T + plain["first_bias"]
     hidden = 0.5 * hidden * (1 + np.tanh(_GELU * (hidden + 0.044715 * hidden**3)))
     odds = hidden @ plain["last"] + plain["last_bias"]

@@ -71,13 +71,16 @@ def take_apart(text: str, fact: Fact, vocabulary: Vocabulary) -> Wording:
     words = words_of(text)
     called = [words_of(name) for name in (fact.subject, *fact.aliases) if name]
     keys = frozenset(key_of(name) for name in called if name)
+    if not keys:  # a name that one wording shows clearly stands in the others too
+        called = [
+            other[start:stop]
+            for other in map(words_of, dict.fromkeys((fact.question, *fact.wordings)))
+            for start, stop in name_runs(other, vocabulary)
+        ]
     spans = _places(words, called)
-    own = [keys] * len(spans)
+    own = [keys or frozenset([key_of(words[start:stop])]) for start, stop in spans]
     taken = {i for start, stop in spans for i in range(start, stop)}
-    if not keys:
-        runs = name_runs(words, vocabulary)
-    else:
-        runs = [run for run in name_runs(words, vocabulary) if not taken & set(range(*run))]
+    runs = [run for run in name_runs(words, vocabulary) if not taken & set(range(*run))]
     names = [*own, *(frozenset([key_of(words[start:stop])]) for start, stop in runs)]
     spans = [*spans, *runs]
     taken |= {i for start, stop in runs for i in range(start, stop)}
@@ -195,13 +198,12 @@ class KeyIndex:
         for text in (entry.fact.subject, *entry.fact.aliases):
             if text and (words := words_of(text)):
                 found[key_of(words)] = words
-        for text, wording in zip((entry.fact.question, *entry.fact.wordings), entry.wordings, strict=True):
-            wanted = {key for keys in wording.names for key in keys} - found.keys()
-            if wanted:
-                words = words_of(text)
-                for start, stop in name_runs(words, self.vocabulary):
-                    if (key := key_of(words[start:stop])) in wanted:
-                        found[key] = words[start:stop]
+        wanted = {key for w in entry.wordings for keys in w.names for key in keys} - found.keys()
+        for text in (entry.fact.question, *entry.fact.wordings) if wanted else ():
+            words = words_of(text)
+            for start, stop in name_runs(words, self.vocabulary):
+                if (key := key_of(words[start:stop])) in wanted:
+                    found[key] = words[start:stop]
         return found
 
     def _make_rows(self, wanted: Iterable[tuple[str, ...]]) -> None:

@@ -15,6 +15,8 @@ WANTED = listed("person team place money percent number date time duration code 
 STORED = listed("name money percent number date time duration code email phone url yesno text")
 """Kinds that an answer may look like."""
 
+LONGEST_KIND = 120
+"""Letters of the longest answer that may be anything but text."""
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
 _UNIT = r"(?:seconds?|minutes?|mins?|hours?|hrs?|days?|nights?|weeks?|months?|quarters?|years?)"
 _WORDED = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty"
@@ -26,7 +28,7 @@ _PATTERNS = (
     (
         "money",
         re.compile(
-            r"[$€£¥]\s*\d|\d[\d.,]*\s*(?:[$€£¥]|euros?\b|eur\b|dollars?\b|usd\b|pounds?\b|gbp\b|chf\b|francs?\b|cents?\b)"
+            r"[$€£¥]\s*\d|\d[\d.,]{0,20}\s*(?:[$€£¥]|euros?\b|eur\b|dollars?\b|usd\b|pounds?\b|gbp\b|chf\b|francs?\b|cents?\b)"
             r"|\b(?:eur|usd|gbp|chf)\s*\d",
             re.I,
         ),
@@ -47,7 +49,7 @@ _PATTERNS = (
         "number",
         re.compile(rf"^(?:about |around )?[\d.,]+(?:\s+[a-zA-Z]+){{0,2}}$|^(?:{_WORDED})(?:\s+\w+)?$", re.I),
     ),
-    ("code", re.compile(r"^(?=\S*\d)[\w./:#-]+(?:\s[\w./-]*\d[\w./-]*)*$")),
+    ("code", re.compile(r"^(?=\S*\d)[\w./:#-]+(?:\s(?=\S*\d)[\w./-]+)*$")),
     (
         "name",
         re.compile(
@@ -95,6 +97,8 @@ _FITS: dict[str, dict[str, float]] = {
 def stored_kind(answer: str) -> str:
     """What an answer looks like: one of STORED."""
     text = answer.strip().rstrip(".")
+    if len(text) > LONGEST_KIND:
+        return "text"
     return next((kind for kind, pattern in _PATTERNS if pattern.search(text)), "text")
 
 

@@ -7,10 +7,10 @@ letter that no slip explains, and any changed digit, make it another name. It kn
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from inhouse.memory.words import Word, listed, slip_cost, without_one_letter
+from inhouse.memory.words import LONGEST_NAMED, Word, listed, slip_cost, without_one_letter
 
 MASK = "\ufdd1"
 """Stands for a name among the words that meaning is read from. A noncharacter: nobody types it."""
@@ -105,14 +105,9 @@ class NameIndex:
                 taken |= places
         return sorted(found, key=lambda m: m.start)
 
-    def rivals(self, words: Sequence[Word], match: NameMatch) -> list[NameMatch]:
-        """Other known names that the same stretch may mean as well, for a match that is not exact."""
-        window = set(range(match.start, match.end))
-        return [
-            other
-            for other in self._near_matches(words, frozenset())
-            if other.key != match.key and window & set(range(other.start, other.end))
-        ]
+    def near(self, words: Sequence[Word]) -> list[NameMatch]:
+        """Every known name that some stretch of a text may mean, whatever else it means: see `rivals`."""
+        return self._near_matches(words, frozenset())
 
     def _exact(self, words: Sequence[Word]) -> list[NameMatch]:
         found: list[NameMatch] = []
@@ -132,7 +127,9 @@ class NameIndex:
             if key in self._names:
                 return NameMatch(key, i, stop)
             last = words[stop - 1].text
-            for cut in range(len(last) - 3, 0, -1):  # "zorvex a17price": the name, and what follows it
+            for cut in range(
+                len(last) - 3 if len(last) <= LONGEST_NAMED else 0, 0, -1
+            ):  # "zorvex a17price": the name, and what follows it
                 short = key[: len(key) - len(last) + cut]
                 if len(short) < 6:
                     break
@@ -173,6 +170,11 @@ class NameIndex:
         for piece in without_one_letter(text):
             near |= self._near.get(piece, set())
         return near
+
+
+def rivals(match: NameMatch, near: Iterable[NameMatch]) -> list[NameMatch]:
+    """Which of these mean another name by a stretch that the match claims."""
+    return [o for o in near if o.key != match.key and o.start < match.end and match.start < o.end]
 
 
 def allowed_cost(word: str) -> float:
@@ -236,16 +238,21 @@ class Vocabulary:
 
 
 def tells_case(words: Sequence[Word]) -> bool:
-    """Whether capitals mean something here: not in a text that has none, or nothing else."""
-    letters = [word.raw for word in words if word.raw[:1].isalpha()]
+    """Whether capitals mean something here: not in a text that has none behind its first word, or nothing else."""
+    letters = [word.raw for word in words[1:] if word.raw[:1].isalpha()]
     lower = sum(raw[:1].islower() for raw in letters)
-    return 0.25 * len(letters) <= lower < len(letters)
+    return 0 < lower < len(letters) and lower >= 0.2 * len(letters)
 
 
 def name_runs(words: Sequence[Word], vocabulary: Vocabulary) -> list[tuple[int, int]]:
     """Stretches of words that look like a name: capitals inside a sentence, codes, words that nobody knows."""
     has_case = tells_case(words)
     marks = [_looks_like_name(word, i, has_case, vocabulary) for i, word in enumerate(words)]
+    for start, stop in _joined(words):  # A-3744-AW is one name, 2024-05-01 and follow-up are none
+        parts = words[start:stop]
+        if any(w.has_digit for w in parts) and any(not w.is_number for w in parts):
+            if not any(len(w.text) > 2 and vocabulary.is_common(w.text) and not w.is_number for w in parts):
+                marks[start:stop] = [True] * (stop - start)
     for i in range(len(words)):  # a number, or a small word, between or behind parts of a name belongs to it
         behind = i > 0 and marks[i - 1]
         if words[i].is_number and behind and len(words[i].text) <= 4:
@@ -266,6 +273,16 @@ def name_runs(words: Sequence[Word], vocabulary: Vocabulary) -> list[tuple[int, 
         runs.append((i, stop))
         i = stop
     return runs
+
+
+def _joined(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
+    """Stretches of several words with nothing but hyphens and the like between them."""
+    start = 0
+    for i in range(1, len(words) + 1):
+        if i == len(words) or not words[i].is_joined:
+            if i - start > 1:
+                yield start, i
+            start = i
 
 
 STARTERS = frozenset(

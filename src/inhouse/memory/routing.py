@@ -21,6 +21,10 @@ from inhouse.memory.words import words_of
 from inhouse.schema import Fact, Message
 
 MOST_HITS = 8
+MOST_CHARACTERS = 4000
+"""A longer message is a text of its own: it is not read against the bank."""
+MUCH = 400
+"""From this length on a message is first looked at for a text of its own."""
 MOST_UNSURE = 2
 NEXT = 0.5
 """Of an unsure question, the facts that the model is shown: so many, and each at least this share as probable as
@@ -70,6 +74,8 @@ def decide(
     if not asked or not asked[-1].strip() or not len(index):
         return Decision("none", why={"reason": "there is no question, or no fact"})
     text = asked[-1]
+    if len(text) > MOST_CHARACTERS or (len(text) > MUCH and asking(text).brings_text):
+        return Decision("none", why={"reason": "the message brings the text that it asks about"})
     reading = read(index, text)
     wants = asking(text, _without_names(text, reading))
     is_wording = any(index.knows(form) for form in reading.forms)

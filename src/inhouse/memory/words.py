@@ -18,6 +18,10 @@ _APOSTROPHES = str.maketrans("", "", "'’`´")
 _POSSESSIVE = re.compile(r"['’`´]s?$|(?<=s)['’`´]$", re.IGNORECASE)
 _KEYBOARD = ("1234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm")
 VOWELS = frozenset("aeiouy")
+MOST_LETTERS = 64
+"""Letters of a word that are compared; what is longer is no word, and costs no more."""
+LONGEST_NAMED = 32
+"""Letters of the longest word that is looked for with a slip in it."""
 
 Result = TypeVar("Result")
 _caches: list[_lru_cache_wrapper[object]] = []
@@ -57,6 +61,8 @@ class Word:
     start: int
     end: int
     """Places in the text, without a possessive."""
+    is_joined: bool = False
+    """Nothing but a hyphen, a slash, a point or an underscore stands between it and the word before: A-3744-AW."""
 
     @property
     def is_number(self) -> bool:
@@ -76,12 +82,14 @@ def fold(text: str) -> str:
 
 def words_of(text: str) -> list[Word]:
     """The words of a text, in order."""
-    found = []
+    found: list[Word] = []
     for match in _WORD.finditer(text):
         raw = _POSSESSIVE.sub("", match[0])
-        folded = fold(raw.translate(_APOSTROPHES))
+        folded = fold(raw[:MOST_LETTERS].translate(_APOSTROPHES))
         if folded:
-            found.append(Word(folded, raw, match.start(), match.start() + len(raw)))
+            start = match.start()
+            is_joined = bool(found) and found[-1].end + 1 == start and text[start - 1] in "-/._"
+            found.append(Word(folded, raw, start, start + len(raw), is_joined))
     return found
 
 
@@ -93,7 +101,10 @@ def trigrams(word: str) -> frozenset[str]:
 
 
 def without_one_letter(word: str) -> set[str]:
-    """The word, and what is left when any one letter goes: near spellings of two words share one of these."""
+    """The word, and what is left when any one letter goes: near spellings of two words share one of these. A word
+    too long to be a name has no near spellings."""
+    if len(word) > LONGEST_NAMED:
+        return {word}
     return {word, *(word[:i] + word[i + 1 :] for i in range(len(word)))}
 
 

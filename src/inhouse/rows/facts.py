@@ -18,6 +18,8 @@ from inhouse.schema import FactInput, OnConflict
 MOST_ANSWER_CHARACTERS = 2000
 """A fact is something to say word for word: a number, a name, a sentence, at most a paragraph."""
 MOST_QUESTION_WORDS = 60
+MOST_QUESTION_CHARACTERS = 2000
+"""Of a question, and of each of its wordings."""
 MOST_IN_A_LIST = 100
 MOST_LABEL_CHARACTERS = 2000
 """Of a subject, an alias, a group, a source and a span."""
@@ -123,6 +125,7 @@ def same_answer(one: str, other: str) -> bool:
 
 def faults(fact: FactInput, most_answer_characters: int = MOST_ANSWER_CHARACTERS) -> Iterator[Fault]:
     """What is wrong with a fact by itself."""
+    yield from _nul_faults(fact)
     if reason := _no_question(fact.question):
         yield Fault("question", reason, "Write one short question.")
     if not fact.answer.strip():
@@ -281,6 +284,13 @@ class _Reading:
         )
 
 
+def _nul_faults(fact: FactInput) -> Iterator[Fault]:
+    for name, value in fact:
+        texts = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
+        if any("\0" in text for text in texts):
+            yield Fault(name, "holds a NUL character, which no database keeps.", "Remove it.")
+
+
 def _label_faults(fact: FactInput) -> Iterator[Fault]:
     labels = {"subject": fact.subject, "source": fact.source, "span": fact.span}
     texts = [(name, text) for name, text in labels.items() if text is not None]
@@ -299,6 +309,8 @@ def _no_question(text: str) -> str | None:
     text = text.strip()
     if not any(char.isalnum() for char in text):
         return "holds no letter and no digit." if text else "is empty."
+    if len(text) > MOST_QUESTION_CHARACTERS:
+        return f"has {len(text):,} characters, over the limit of {MOST_QUESTION_CHARACTERS:,}."
     if _PARAGRAPHS.search(text):
         return "has several paragraphs, which is no question."
     if (words := len(text.split())) > MOST_QUESTION_WORDS:

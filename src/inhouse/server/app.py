@@ -26,6 +26,7 @@ from inhouse.server.metrics import Metrics
 from inhouse.server.openai import chat, completions, facts, files, fine_tuning, models
 from inhouse.server.relay import Relay
 from inhouse.server.replies import error_reply
+from inhouse.server.restricted import Restricted
 from inhouse.server.threads import StoreThreads
 from inhouse.server.usage import UsageLog
 from inhouse.server.validation import Validator
@@ -64,6 +65,7 @@ def create_app(
         metrics=Metrics(),
         validator=Validator(db, artifacts, settings.max_line_bytes),
         clearing=Clearing(store, artifacts),
+        restricted=Restricted(store, artifacts, settings.max_line_bytes),
     )
     # No documentation pages: the framework's fetch scripts from elsewhere. /openapi.json stays.
     app = FastAPI(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from inhouse.server.memory import Clearing
     from inhouse.server.metrics import Metrics
     from inhouse.server.relay import Relay
+    from inhouse.server.restricted import Restricted
     from inhouse.server.threads import StoreThreads
     from inhouse.server.usage import UsageLog
     from inhouse.server.validation import Validator
@@ -41,6 +42,7 @@ class Gateway:
     metrics: Metrics
     validator: Validator
     clearing: Clearing
+    restricted: Restricted
 
 
 def of(request: Request) -> Gateway:

@@ -157,13 +157,21 @@ class Clearing:
         db = self.store.db
         with db.read() as conn:
             due = forgetting.due(conn)
-            digests = [what for what in due if what != forgetting.DATABASE]
-            unused = [digest for digest in digests if not files.in_use(conn, digest)]
         if not due:
             return True
-        for digest in unused:
-            self.artifacts.delete(digest)
+        self._drop_artifacts()
         is_cleared = db.scrub(forgetting.TABLES)
-        with db.write() as conn:
-            forgetting.cleared(conn, due if is_cleared else digests)
+        if is_cleared:
+            with db.write() as conn:  # only what was due before: the scrub may have missed what came since
+                forgetting.cleared(conn, [what for what in due if forgetting.is_of_database(what)])
         return is_cleared
+
+    def _drop_artifacts(self) -> None:
+        """Deletes what no file has any more, while no upload can take up one of them again."""
+        with self.store.db.write() as conn:
+            forgetting.hold_artifacts(conn)
+            digests = [what for what in forgetting.due(conn) if not forgetting.is_of_database(what)]
+            for digest in digests:
+                if not files.in_use(conn, digest):
+                    self.artifacts.delete(digest)
+            forgetting.cleared(conn, digests)

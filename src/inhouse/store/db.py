@@ -34,6 +34,13 @@ SQLITE_WRITE = "BEGIN IMMEDIATE"
 """Takes the write lock at once. A deferred transaction asks for it at its first write, maybe too late."""
 
 
+_OLDER_TRANSACTION = sa.text(
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND greatest(age(backend_xmin), age(backend_xid)) > age(CAST(:mine AS xid)) LIMIT 1"
+)
+"""Another's transaction that began before this one's number was given."""
+
+
 class Database:
     """A pool of connections to one database. Cheap to make; connects on first use."""
 
@@ -69,22 +76,37 @@ class Database:
         """Clear what deleted rows leave behind: in pages, and in SQLite's write-ahead log.
 
         Call it after the transaction. False: the database was too busy, or the disk too full for it; the rows
-        are gone all the same, and the next scrub clears what is left. On PostgreSQL it is a VACUUM of these
-        tables; the server's own log keeps its old segments until it recycles them.
+        are gone all the same, and the next scrub clears what is left. On PostgreSQL these tables are
+        rewritten (VACUUM FULL); the server's own log keeps its old segments until it recycles them.
         """
         try:
             with _our_errors():
                 if self.is_postgres:
-                    self._vacuum(tables)
-                    return True
+                    return self._vacuum(tables)
                 return self._rewrite()
         except (StoreBusy, StorageFull) as e:
             log.warning("what was deleted could not be cleared from the database's files: %s", e.code)
             return False
 
-    def _vacuum(self, tables: Sequence[str]) -> None:
+    def _vacuum(self, tables: Sequence[str]) -> bool:
+        """Write the live rows anew and drop the old files; what an older transaction may still see would stay."""
+        deadline = time.monotonic() + SCRUB_S
         with self._writer.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-            conn.exec_driver_sql("VACUUM " + ", ".join(tables))
+            conn.exec_driver_sql(f"SET lock_timeout = {int(SCRUB_S * 1000)}")
+            try:
+                mine = conn.exec_driver_sql("SELECT pg_current_xact_id()::xid::text").scalar_one()
+                while conn.execute(_OLDER_TRANSACTION, {"mine": mine}).first():
+                    if time.monotonic() > deadline:
+                        log.warning(
+                            "an open transaction may still see what was deleted, so it was not cleared"
+                        )
+                        return False
+                    time.sleep(0.01)
+                conn.exec_driver_sql("VACUUM (FULL) " + ", ".join(tables))
+            finally:
+                if not conn.invalidated:
+                    conn.exec_driver_sql(f"SET lock_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+        return True
 
     def _rewrite(self) -> bool:
         """Copy the live rows to fresh pages, and empty the log that the old ones went through.

@@ -198,7 +198,7 @@ def _0002_facts(conn: sa.Connection) -> None:
         CREATE TABLE fact_changes (
             {seq}, id TEXT NOT NULL UNIQUE, bank TEXT NOT NULL, fact TEXT NOT NULL, version BIGINT NOT NULL,
             revision BIGINT NOT NULL, action TEXT NOT NULL, author TEXT NOT NULL,
-            at DOUBLE PRECISION NOT NULL, fact_then JSON
+            at DOUBLE PRECISION NOT NULL, access JSON NOT NULL, fact_then JSON
         );
         CREATE INDEX fact_changes_by_bank ON fact_changes (bank, seq);
         CREATE INDEX fact_changes_by_fact ON fact_changes (fact, seq);

@@ -243,6 +243,7 @@ fact_changes = sa.Table(
     _text("action"),
     _text("author"),
     _time("at"),
+    _json("access"),
     sa.Column("fact_then", sa.JSON(none_as_null=True)),
     sa.Index("fact_changes_by_bank", "bank", "seq"),
     sa.Index("fact_changes_by_fact", "fact", "seq"),

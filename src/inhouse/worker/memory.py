@@ -31,7 +31,7 @@ from inhouse.tune.expert_file import to_bytes
 from inhouse.tune.experts import ExpertResult, ExpertSettings, ExpertTask, train_experts
 from inhouse.worker.base import OpenBase, open_base
 from inhouse.worker.context import Context
-from inhouse.worker.examine import examine, own_wordings, timeless
+from inhouse.worker.examine import checked, examine, own_wordings, timeless
 from inhouse.worker.report import Report
 from inhouse.worker.room import storage_full
 from inhouse.worker.serve import ROUTERS
@@ -67,7 +67,13 @@ def tune_memory(context: Context, spec: TuneSpec, report: Report) -> None:
     index, found = _index(work, router)
     experts = _experts(work, found) if spec.experts else {}
     began = time.process_time()
-    doubtful = own_wordings(index, router)
+    if (count := len(checked(index))) < len(found):
+        report.say(
+            f"Asking {count} of {len(found)} facts in their own wordings: a sample, for there are many."
+        )
+    doubtful = own_wordings(
+        index, router, told=lambda done, of: report.learnt(done, of, loss=None, recall=None)
+    )
     for fact_id, result in experts.items():
         if not result.is_exact:
             doubtful.setdefault(fact_id, f"No expert for it: {result.reason}")
@@ -204,22 +210,37 @@ def _publish(
     name = ids.tuned_model(spec.base, job.project, spec.suffix)
     file = str(spec.request.get("training_file", "")) or None
     results = _results(work, numbers, len(doubtful))
+    bank = Bank(
+        id=found[0].bank,
+        project=job.project,
+        base=spec.base,
+        base_digest=work.base.digest,
+        unknown=spec.unknown,
+        files=(file,) if file else (),
+        created_at=0.0,
+    )
+    statuses: list[Status] = [
+        ("retrieval_only", doubtful[f.id]) if f.id in doubtful else ("live", None) for f in found
+    ]
+    made = ModelCard(
+        name=name,
+        project=job.project,
+        kind="memory",
+        base=spec.base,
+        base_digest=work.base.digest,
+        job=job.id,
+        created_at=0.0,
+        about={
+            "bank": bank.id,
+            "parents": [work.card.name],
+            "context": work.base.decoder.config.context,
+            "facts": len(found),
+        },
+    )
 
     def publish(conn: sa.Connection) -> None:
         now = context.db.clock(conn)
-        bank = Bank(
-            id=found[0].bank,
-            project=job.project,
-            base=spec.base,
-            base_digest=work.base.digest,
-            unknown=spec.unknown,
-            files=(file,) if file else (),
-            created_at=now,
-        )
-        banks.add(conn, bank)
-        statuses: list[Status] = [
-            ("retrieval_only", doubtful[f.id]) if f.id in doubtful else ("live", None) for f in found
-        ]
+        banks.add(conn, bank.model_copy(update={"created_at": now}))
         stored = facts.add_many(
             conn, bank.id, work.given.facts, author=f"job {job.id}", now=now, file=file, statuses=statuses
         )
@@ -233,31 +254,12 @@ def _publish(
                 version=1,
                 base_digest=work.base.digest,
                 rank=result.rank,
-                weights=blob,
+                weights=_of_fact(blob, fact_id, final[fact_id]),
                 losses={"worst": round(result.worst_loss, 5), "steps": result.steps},
             )
-        only = [
-            {"id": final[fact_id], "reason": _renamed(reason, final)} for fact_id, reason in doubtful.items()
-        ]
+        only = [{"id": final[fact_id], "reason": reason} for fact_id, reason in doubtful.items()]
         banks.set_report(conn, bank.id, numbers | {"retrieval_only": only})
-        models.add(
-            conn,
-            ModelCard(
-                name=name,
-                project=job.project,
-                kind="memory",
-                base=spec.base,
-                base_digest=work.base.digest,
-                job=job.id,
-                created_at=now,
-                about={
-                    "bank": bank.id,
-                    "parents": [work.card.name],
-                    "context": work.base.decoder.config.context,
-                    "facts": len(stored),
-                },
-            ),
-        )
+        models.add(conn, made.model_copy(update={"created_at": now}))
         files.add(conn, results.model_copy(update={"created_at": now}))
         records.add_event(conn, job.id, f"New model: {name}", now, fence=None)
 
@@ -276,12 +278,10 @@ def _publish(
     )
 
 
-def _renamed(reason: str, final: dict[str, str]) -> str:
-    """A reason with the ids that the facts have got."""
-    for old, new in final.items():
-        if old in reason:
-            return reason.replace(old, new)
-    return reason
+def _of_fact(blob: bytes, old: str, new: str) -> bytes:
+    """An expert's bytes with the id that its fact has got: ids are of one length, and its header holds it first."""
+    assert len(old) == len(new), "another length would move what follows"
+    return blob.replace(old.encode(), new.encode(), 1)
 
 
 def _bytes_a_fact(index: KeyIndex, found: list[Fact], blobs: dict[str, bytes]) -> int:

@@ -25,6 +25,7 @@ class Report:
         self._flushed_at = 0.0
         self._began_at: float | None = None
         self._steps = 0
+        self._learnt = 0
 
     def say(self, message: str, **data: Any) -> None:
         """Writes one message; a step's numbers go through `step` alone. Raises LeaseLost."""
@@ -68,18 +69,22 @@ class Report:
         if time.monotonic() - self._flushed_at >= FLUSH_S or step.step == step.steps:
             self.flush()
 
-    def learnt(self, step: int, steps: int, loss: float, recall: float | None) -> None:
-        """Notes how far a memory's training is, as `step` does for a model's."""
+    def learnt(self, step: int, steps: int, loss: float | None, recall: float | None) -> None:
+        """Notes how far a memory's work is, as `step` does for a model's training; not all of it has a loss."""
         now = time.monotonic()
-        self._began_at = now if self._began_at is None else self._began_at
+        if self._began_at is None or step < self._learnt:  # another part of the work begins to count anew
+            self._began_at = now
+        self._learnt = step
         data: dict[str, Any] = {"step": step, "total_steps": steps}
-        if math.isfinite(loss):
+        text = f"Step {step}/{steps}"
+        if loss is not None and math.isfinite(loss):
             data["train_loss"] = loss
+            text += f": loss={loss:.4f}"
         if recall is not None:
             data["recall"] = recall
         if step and now > self._began_at:
             data["seconds_left"] = (steps - step) * (now - self._began_at) / step
-        self._waiting.append((f"Step {step}/{steps}: loss={loss:.4f}", data))
+        self._waiting.append((text, data))
         if now - self._flushed_at >= FLUSH_S or step >= steps:
             self.flush()
 

@@ -41,6 +41,7 @@ router = APIRouter()
 MAX_LIST = 1000
 MOST_AT_ONCE = 1000
 MAX_QUERY_CHARACTERS = 1000
+MAX_EXPLAINED_CHARACTERS = 4000
 _GIVEN = tuple(FactInput.model_fields)
 
 Text = Annotated[str, Field(max_length=20_000)]
@@ -119,7 +120,7 @@ class RollbackRequest(body.RequestBody):
 
 class ExplainRequest(body.RequestBody):
     model: Name
-    question: Annotated[str, Field(min_length=1, max_length=100_000)]
+    question: Annotated[str, Field(min_length=1, max_length=MAX_EXPLAINED_CHARACTERS)]
 
 
 # ── a memory's facts ──────────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import Connection
 from starlette.responses import FileResponse, Response
 
-from inhouse.errors import InvalidRequest, UnsupportedParameter
+from inhouse.errors import InvalidRequest, Unavailable, UnsupportedParameter
 from inhouse.schema import FILE_PURPOSES, File
 from inhouse.server import body, gateway, multipart
 from inhouse.server.auth import caller
@@ -22,7 +22,7 @@ from inhouse.server.idempotency import create_once
 from inhouse.server.openai.listing import list_wire, piece
 from inhouse.server.replies import Json
 from inhouse.store import ids
-from inhouse.store.records import files
+from inhouse.store.records import files, forgetting
 
 log = logging.getLogger(__name__)
 router = APIRouter()
@@ -57,6 +57,11 @@ async def create(request: Request) -> Response:
         raise InvalidRequest(f"{filename} is empty. Send a file with at least one row.", param="file")
 
     def add(conn: Connection) -> dict[str, Any]:
+        forgetting.hold_artifacts(conn)
+        if not gw.artifacts.exists(digest):
+            raise Unavailable(
+                "The same content was forgotten while it came. Upload it again.", retry_after_s=1.0
+            )
         file = File(
             id=ids.new("file"),
             project=who.project,
@@ -99,8 +104,11 @@ async def retrieve(request: Request, id: str) -> Response:
 @router.get("/v1/files/{id}/content", response_model=None)
 async def content(request: Request, id: str) -> Response:
     """One file's bytes."""
-    file = await _get(request, id)
-    path = gateway.of(request).artifacts.path(file.digest)
+    gw, file = gateway.of(request), await _get(request, id)
+    await gw.restricted.require(
+        caller(request), file, "GET /v1/facts/export gives those that you may see; or ask an admin."
+    )
+    path = gw.artifacts.path(file.digest)
     disposition = f"attachment; filename*=utf-8''{quote(file.filename, safe='')}"
     return FileResponse(
         path,

@@ -6,6 +6,7 @@ It knows OpenAI's wire and the store's jobs; it hands the files to the validator
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import APIRouter, Request
@@ -183,6 +184,7 @@ async def create(request: Request) -> Response:
     gw, who = gateway.of(request), caller(request)
     asked = await body.read(request, JobRequest, gw.settings.max_body_bytes)
     made: list[str] = []
+    await _check_access(request, who, asked)
 
     def add(conn: Connection) -> dict[str, Any]:
         now = gw.db.clock(conn)
@@ -341,6 +343,19 @@ def _file(conn: Connection, project: str, id: str, param: str) -> File:
             f"{id} was uploaded for {file.purpose}. Upload it with the purpose fine-tune.", param=param
         )
     return file
+
+
+async def _check_access(request: Request, who: Caller, asked: JobRequest) -> None:
+    """A memory keeps its rows' access lists; weights cannot, so only admins train on such rows."""
+    if asked.method_type == "memory":
+        return
+    gw = gateway.of(request)
+    for param in ("training_file", "validation_file"):
+        id = getattr(asked, param)
+        if id is not None:
+            file = await gw.store.read(partial(_file, project=who.project, id=id, param=param))
+            cure = 'Make a memory of it (method {"type": "memory"}), which keeps them apart; or ask an admin.'
+            await gw.restricted.require(who, file, cure, param)
 
 
 def _tune_job(conn: Connection, project: str, id: str) -> Job:

@@ -63,8 +63,9 @@ async def delete(request: Request, name: str) -> Response:
 
         def forget(conn: Connection) -> Purged:
             bank = banks.of_model(conn, card).id
+            gone = banks.delete(conn, bank)
             models.delete(conn, project, name)
-            return banks.delete(conn, bank)
+            return gone
 
         gone, is_cleared = await gw.clearing.forget(forget)
         return Json(deleted | {"x_files_deleted": [*gone.files], "x_cleared": is_cleared})

@@ -80,17 +80,23 @@ def set_report(conn: sa.Connection, id: str, report: dict[str, Any]) -> None:
 
 
 def delete(conn: sa.Connection, id: str) -> Purged:
-    """Forget the bank with all its facts, versions, experts and history, and the files that they came from."""
+    """Forget the bank with all its facts, versions, experts and history, and the files that they came from.
+
+    Delete its model after it: the model's job tells which contents those were.
+    """
+    hold(conn, id)
     bank = get(conn, None, id)
     origins = sa.select(facts.c.file).where(facts.c.bank == id, facts.c.file.is_not(None)).distinct()
     origins_then = sa.select(fact_changes.c.fact_then["file"].as_string()).where(
         fact_changes.c.bank == id, fact_changes.c.fact_then.is_not(None)
     )
-    files = {*bank.files, *conn.scalars(origins), *conn.scalars(origins_then.distinct())} - {None}
+    found = {*bank.files, *conn.scalars(origins), *conn.scalars(origins_then.distinct())}
+    files = [file for file in found if file]
+    digests = forgetting.trained_on(conn, id, files)
     for table in (fact_experts, fact_questions, fact_changes, facts):
         conn.execute(table.delete().where(table.c.bank == id))
     conn.execute(banks.delete().where(banks.c.id == id))
-    purged = forgetting.purge_files(conn, bank.project, [file for file in files if file])
+    purged = forgetting.purge_files(conn, bank.project, files, digests)
     forgetting.scrub_replies(conn, bank.project, id)
     return purged
 

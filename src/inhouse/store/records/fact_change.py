@@ -48,10 +48,17 @@ class Change:
         others = self._asked_alike(_hashes(input), groups)
         asked = normal_question(input.question)
         twins = [fact for fact in others if normal_question(fact.question) == asked]
-        same = next((fact for fact in twins if same_answer(fact.answer, input.answer)), None)
-        if same is not None:
+        equal = [fact for fact in twins if same_answer(fact.answer, input.answer)]
+        alike = [fact for fact in equal if not input.access or set(fact.access) == set(input.access)]
+        if equal and not alike and on_conflict is None:
+            raise _other_access(equal[0])
+        if alike or (equal and on_conflict == "replace"):
+            same = (alike or equal)[0]
             kept = self.replace(same, joined(given(same), input), "edit", on_conflict, groups)
             return kept, "unchanged" if kept is same else "replaced"
+        if equal:
+            (fact,) = self.insert([input])
+            return fact, "coexists"
         different = [fact for fact in others if not same_answer(fact.answer, input.answer)]
         if not different or on_conflict == "coexist":
             (fact,) = self.insert([input])
@@ -134,6 +141,7 @@ class Change:
                     "action": action,
                     "author": self.author,
                     "at": self.now,
+                    "access": [*fact.access],
                     "fact_then": None if action == "forget" else fact.model_dump(mode="json"),
                 }
                 for fact in changed
@@ -177,6 +185,14 @@ def may_see(access: Iterable[str], groups: Groups) -> bool:
 
 def from_row(row: sa.Row[Any]) -> Fact:
     return Fact(**row._mapping)
+
+
+def _other_access(same: Fact) -> FactConflict:
+    return FactConflict(
+        f"{same.id} is this fact, with another access list. Replace that list, or let both coexist? Send "
+        'on_conflict "replace" or "coexist", or leave access out.',
+        param="on_conflict",
+    )
 
 
 def _conflict(

@@ -36,7 +36,7 @@ from inhouse.store.records.page import page as _page
 from inhouse.store.tables import banks as bank_table
 from inhouse.store.tables import fact_changes, facts
 
-T = TypeVar("T", Fact, FactChange)
+T = TypeVar("T", Fact, sa.Row[Any])
 
 CHUNK = 500
 """Rows looked at at a time where a list is filtered here, because no index can."""
@@ -173,7 +173,7 @@ def forget(
     whole = banks.get(conn, None, bank)
     banks.set_report(conn, bank, _without(whole.report, {id, fact.question, *fact.wordings}))
     forgetting.scrub_replies(conn, whole.project, id)
-    purged = forgetting.purge_files(conn, whole.project, files)
+    purged = forgetting.purge_files(conn, whole.project, files, forgetting.trained_on(conn, bank, files))
     return FactForgotten(id, purged.files, purged.digests)
 
 
@@ -258,20 +258,22 @@ def history(
     within = fact_changes.c.bank == bank
     if fact is not None:
         within = sa.and_(within, fact_changes.c.fact == fact)
-    query = sa.select(*_change_columns)
+    query = sa.select(*_change_columns, fact_changes.c.access)
 
-    def keep(change: FactChange) -> bool:
-        then = change.fact_then
-        return change.fact not in hidden and (then is None or may_see(then["access"], groups))
+    def keep(change: sa.Row[Any]) -> bool:
+        return change.fact not in hidden and may_see(change.access, groups)
 
     hidden = _hidden(conn, bank, groups)
     chunk = limit if groups is None else max(limit, CHUNK)
 
-    def read(after: str | None) -> tuple[list[FactChange], bool]:
+    def read(after: str | None) -> tuple[list[sa.Row[Any]], bool]:
         rows, more = _page(conn, query, fact_changes, within, after=after, limit=chunk, order=order)
-        return [FactChange(**row._mapping) for row in rows], more
+        return list(rows), more
 
-    return read(after) if groups is None else _filtered(read, keep, after, limit)
+    found, more = read(after) if groups is None else _filtered(read, keep, after, limit)
+    return [
+        FactChange(**{name: row._mapping[name] for name in FactChange.model_fields}) for row in found
+    ], more
 
 
 def report(conn: sa.Connection, bank: Bank, *, groups: Groups) -> dict[str, Any]:
@@ -287,8 +289,7 @@ def bank_of(conn: sa.Connection, project: str, id: str, *, groups: Groups = None
         .where(fact_changes.c.fact == id, bank_table.c.project == project)
     )
     bank = conn.execute(query.limit(1)).scalar()
-    access = conn.execute(sa.select(facts.c.access).where(facts.c.id == id)).scalar()
-    if bank is None or not may_see(access or (), groups):
+    if bank is None or id in _hidden(conn, bank, groups, id):
         raise _missing(id)
     return str(bank)
 
@@ -304,12 +305,18 @@ def with_changes(fact: Fact, changes: Mapping[str, Any]) -> FactInput:
     return wanted
 
 
-def _hidden(conn: sa.Connection, bank: str, groups: Groups) -> set[str]:
-    """Ids of the bank's facts that these groups may not see."""
+def _hidden(conn: sa.Connection, bank: str, groups: Groups, only: str | None = None) -> set[str]:
+    """Ids of the bank's facts, forgotten ones too, that these groups may not see; with `only`, of this one."""
     if groups is None:
         return set()
-    closed = sa.select(facts.c.id, facts.c.access).where(facts.c.bank == bank)
-    return {row.id for row in conn.execute(closed) if not may_see(row.access, groups)}
+    present = sa.select(facts.c.id, facts.c.access).where(facts.c.bank == bank)
+    gone = sa.select(fact_changes.c.fact.label("id"), fact_changes.c.access).where(
+        fact_changes.c.bank == bank, fact_changes.c.action == "forget"
+    )
+    if only is not None:
+        present, gone = present.where(facts.c.id == only), gone.where(fact_changes.c.fact == only)
+    found = [*conn.execute(present), *conn.execute(gone)]
+    return {row.id for row in found if not may_see(row.access, groups)}
 
 
 def _holds(fact: Fact, words: str) -> bool:

@@ -7,15 +7,16 @@ after the transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from inhouse.errors import NotFound
-from inhouse.store.db import upsert
+from inhouse.store.db import lock, upsert
+from inhouse.store.ids import new as new_id
 from inhouse.store.records import files as file_records
-from inhouse.store.tables import clearings, files, idempotency
+from inhouse.store.tables import clearings, files, idempotency, jobs, models
 
 TABLES = ("facts", "fact_questions", "fact_changes", "fact_experts", "banks", "files", "idempotency")
 """Where deleted rows and old values may hold its words until the database is scrubbed."""
@@ -25,8 +26,8 @@ FORGOTTEN = NotFound(
 """The reply that a retried request gets from then on: the same fact must not come back by itself."""
 
 
-DATABASE = "database"
-"""What is always to clear: the database's pages and log."""
+_DATABASE = "database"
+"""What is always to clear: the database's pages and log, under a name of its own for each forgetting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +40,43 @@ class Purged:
     """Their contents, where no file of any project has it still: drop these artifacts."""
 
 
-def purge_files(conn: sa.Connection, project: str, ids: Sequence[str]) -> Purged:
-    """Delete these uploads of the project, and every other upload of it with the same content.
+def purge_files(conn: sa.Connection, project: str, ids: Sequence[str], digests: Iterable[str] = ()) -> Purged:
+    """Delete these uploads of the project, and every other upload of it with their content or one of `digests`.
 
     What is to be cleared afterwards is noted in the same transaction, so that no crash forgets to.
     """
     within = files.c.project == project
-    digests = sorted(set(conn.scalars(sa.select(files.c.digest).where(within, files.c.id.in_(ids)))))
-    same = sa.and_(within, files.c.digest.in_(digests))
+    named = conn.scalars(sa.select(files.c.digest).where(within, files.c.id.in_(ids)))
+    contents = sorted({*named, *digests})
+    same = sa.and_(within, files.c.digest.in_(contents))
     gone = sorted(conn.scalars(sa.select(files.c.id).where(same)))
     conn.execute(files.delete().where(same))
-    purged = Purged(tuple(gone), tuple(d for d in digests if not file_records.in_use(conn, d)))
-    due = [{"what": what} for what in (DATABASE, *purged.digests)]
+    purged = Purged(tuple(gone), tuple(d for d in contents if not file_records.in_use(conn, d)))
+    due = [{"what": what} for what in (new_id(_DATABASE), *purged.digests)]
     conn.execute(upsert(conn, clearings).values(due).on_conflict_do_nothing())
     return purged
 
 
+def trained_on(conn: sa.Connection, bank: str, files: Iterable[str]) -> set[str]:
+    """The contents of those of these uploads that the bank's job read, known even when their rows are gone."""
+    made = sa.and_(models.c.kind == "memory", models.c.about["bank"].as_string() == bank)
+    specs = conn.scalars(sa.select(jobs.c.spec).join(models, models.c.job == jobs.c.id).where(made))
+    wanted = set(files)
+    return {str(spec["training"]) for spec in specs if spec.get("request", {}).get("training_file") in wanted}
+
+
+def hold_artifacts(conn: sa.Connection) -> None:
+    """Until this transaction ends nobody else takes up an upload's content, or drops one."""
+    lock(conn, "artifacts")
+
+
+def is_of_database(what: str) -> bool:
+    """Whether what is due is the database's own files; otherwise it is an artifact's digest."""
+    return what.startswith(_DATABASE)
+
+
 def due(conn: sa.Connection) -> list[str]:
-    """What is still to be cleared: digests of artifacts, and DATABASE."""
+    """What is still to be cleared: digests of artifacts, and the database once for each forgetting."""
     return list(conn.scalars(sa.select(clearings.c.what)))
 
 
