@@ -113,9 +113,12 @@ def test_edit_sends_the_changes_and_clear_empties_a_field(serve: Serve) -> None:
     )
 
 
-def test_forgetting_without_a_terminal_asks_nobody(serve: Serve) -> None:
+def test_forgetting_without_a_terminal_wants_a_yes(serve: Serve) -> None:
+    script = serve(CARDS)
+    assert "--yes" in inhouse("facts", "forget", "fact_1", code=1).stderr
+    assert all(asked.method == "GET" for asked in script.asked), "nothing was forgotten"
     serve(CARDS, ok({"id": "fact_1", "deleted": True, "x_files_deleted": ["file-1"]}))
-    (told,) = lines(inhouse("facts", "forget", "fact_1"))
+    (told,) = lines(inhouse("facts", "forget", "fact_1", "--yes"))
     assert told == {"fact": "fact_1", "forgotten": True, "files_deleted": ["file-1"]}
 
 

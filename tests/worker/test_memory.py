@@ -12,8 +12,10 @@ import pytest
 from inhouse.engine import experts
 from inhouse.errors import BadCheckpoint
 from inhouse.jobs import queue
+from inhouse.model.adapters import LoadedLora
+from inhouse.model.decoder import greedy
 from inhouse.model.locate import EMBEDDED
-from inhouse.schema import Job, ModelCard
+from inhouse.schema import Job, Message, ModelCard
 from inhouse.settings import Settings
 from inhouse.store import ids
 from inhouse.store.artifacts import Artifacts
@@ -97,9 +99,13 @@ def test_a_published_expert_is_one_that_the_engine_takes(
     source = StoredFacts(store)
     blobs = {known.id: source.expert(known.id, 1) for known in stored}
     assert any(blobs.values()), "no expert was made"
-    for fact_id, blob in blobs.items():
-        if blob is not None:
-            experts.read(experts.key_of(fact_id, 1), blob, base.decoder, base.digest)
+    for known in stored:
+        blob = blobs[known.id]
+        if blob is not None:  # and it is this fact's own, whatever order an examination left the index in
+            expert = experts.read(experts.key_of(known.id, 1), blob, base.decoder, base.digest)
+            prompt = base.template.prompt([Message(role="user", content=known.question)])
+            said = greedy(base.decoder, prompt, 16, LoadedLora(expert, base.decoder), base.template.stop_ids)
+            assert base.tokenizer.decode(said).strip() == known.answer
 
 
 def test_an_expert_takes_its_fact_s_id_and_keeps_its_weights(tmp_path: Path) -> None:

@@ -157,7 +157,9 @@ def forget(
     model, (id,) = _apart(words, "FACT")
     with connect() as client:
         facts = _memory(client, model)
-        if not yes and can_ask():
+        if not yes and not can_ask():
+            raise InvalidRequest("Forgetting cannot be undone. Say that you mean it: --yes")
+        if not yes:
             fact = facts.get(id)
             table(("question", "answer"), [[fact.question, fact.answer]])
             if fact.file:

@@ -7,6 +7,7 @@ foreign names it holds. Every candidate fact gets one row of evidence, by its be
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,8 +18,17 @@ from inhouse.memory.famous import FAMOUS
 from inhouse.memory.index import Entry, KeyIndex, Wording, masked
 from inhouse.memory.kinds import STORED, stored_kind
 from inhouse.memory.names import MASK, STARTERS, NameMatch, name_runs, rivals, tells_case
-from inhouse.memory.words import Word, remembered, trigrams, words_of
+from inhouse.memory.phrases import FILLERS
+from inhouse.memory.words import Word, listed, remembered, trigrams, words_of
 
+TURNS = frozenset(
+    listed(
+        "not never no nobody nothing without except before previously previous former formerly anymore besides"
+    )
+)
+"""Words that make another question of the same words."""
+TELLING = 0.45
+"""Weight of a word that tells what a question is about: see Vocabulary."""
 MOST_FOR_A_NAME = 64
 """Facts of one name that are looked at: the closest in meaning."""
 MOST_NAMELESS = 8
@@ -113,12 +123,22 @@ def read(index: KeyIndex, text: str, borrowed: Sequence[NameMatch] = ()) -> Read
     )
 
 
+def _question(entry: Entry) -> str:
+    return " ".join(word.text for word in words_of(entry.fact.question))
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A fact that may be meant, and what speaks for it."""
 
     entry: Entry
     features: list[float]
+
+    is_turned: bool = False
+    """The question denies, or turns to a time or a person beside the one in the wording: "who was ... before"."""
+    is_elsewhere: bool = False
+    """Of a fact without a name: the question holds a telling word that the wording has not, or lacks one of its own.
+    What such a fact is about stands in its words, and another word is most likely another matter."""
 
     @property
     def is_verbatim(self) -> bool:
@@ -164,13 +184,20 @@ def candidates(index: KeyIndex, reading: Reading, anchors: Floats) -> list[Candi
     suits = index.encoder.fits(reading.keys).max(0).tolist()  # [STORED]
     bridge = np.minimum(between, to_question).max(1).tolist()
     contrary = (to_question - between).max(1).tolist()
-    best_of: dict[str, float] = {}  # answer → the most that one of its facts means
-    for entry, _, meaning in found.values():
-        best_of[entry.fact.answer] = max(meaning, best_of.get(entry.fact.answer, -1.0))
+    asked = Counter(_question(entry) for entry, _, _ in found.values())
+    best_of: dict[
+        str, float
+    ] = {}  # what is asked, or else what is answered → the most that one of its facts means
+    mates = [
+        _question(entry) if asked[_question(entry)] > 1 else entry.fact.answer
+        for entry, _, _ in found.values()
+    ]  # facts that coexist, or say the same, are no rivals
+    for mate, (_, _, meaning) in zip(mates, found.values(), strict=True):
+        best_of[mate] = max(meaning, best_of.get(mate, -1.0))
     first, second = (*sorted(best_of.values(), reverse=True), -0.2)[:2]
     out = []
     for i, (entry, best, meaning) in enumerate(found.values()):
-        rival = second if best_of[entry.fact.answer] == first else first
+        rival = second if best_of[mates[i]] == first else first
         fits = suits[STORED.index(stored_kind(entry.fact.answer))]
         ahead, chosen = _among_kin(index, entry, near)
         measured = (
@@ -185,7 +212,9 @@ def candidates(index: KeyIndex, reading: Reading, anchors: Floats) -> list[Candi
             contrary[i],
         )
         evidence = _features(index, reading, entry.wordings[best], measured)
-        out.append(Candidate(entry, evidence))
+        wording = entry.wordings[best]
+        is_turned = bool(TURNS & (set(reading.forms[0]) ^ set(wording.masked)))
+        out.append(Candidate(entry, evidence, is_turned, _is_elsewhere(index, reading, wording)))
     return out
 
 
@@ -306,6 +335,24 @@ def _shared_spelling(one: Sequence[str], other: Sequence[str]) -> float:
     a = {t for word in one if word not in STARTERS and len(word) > 2 for t in trigrams(word)}
     b = {t for word in other if word not in STARTERS and len(word) > 2 for t in trigrams(word)}
     return len(a & b) / math.sqrt(len(a) * len(b)) if a and b else 0.0
+
+
+def _is_elsewhere(index: KeyIndex, reading: Reading, wording: Wording) -> bool:
+    """Whether a wording without a needed name and a question tell of different things, by their telling words."""
+    if any(not all(index.is_ambient(key) for key in keys) for keys in wording.names):
+        return False
+    ours, theirs = reading.forms[0], wording.masked
+
+    def strangers(one: Sequence[str], other: Sequence[str]) -> bool:
+        return any(
+            index.vocabulary.weight(word) >= TELLING
+            and word != MASK
+            and not any(_alike(word, w) for w in other)
+            for word in one
+            if word not in FILLERS
+        )
+
+    return strangers(ours, theirs)
 
 
 def _said(index: KeyIndex, wanted: Sequence[str], there: Sequence[str]) -> float:

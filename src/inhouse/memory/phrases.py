@@ -59,6 +59,18 @@ for the minutes|so I can go on|before lunch|you know|right|then|actually""".repl
 )
 
 
+FILLERS = STARTERS | frozenset(
+    listed(
+        """
+        please thanks thank cheers hello hi hey sorry pardon excuse quick quickly question asap urgent now again exactly
+        today ok okay so right well listen just once more kindly help wonder minute moment way know sure possible forgot
+        forget need look find found anybody somebody anyone someone actually roughly currently really very much
+        """
+    )
+)
+"""Words that say nothing about what is asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """One thing that can be asked about a subject."""

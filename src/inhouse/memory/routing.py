@@ -122,8 +122,15 @@ def _judged(index: KeyIndex, router: Router, reading: Reading) -> list[tuple[Can
     """The candidates with their probability, the surest first; ids break ties."""
     found = candidates(index, reading, router.anchors)
     passed = gate.probabilities(router.gate, [c.features for c in found])
-    judged = [(c, 1.0 if c.is_verbatim else p) for c, p in zip(found, passed, strict=True)]
+    judged = [(c, _sure(c, p)) for c, p in zip(found, passed, strict=True)]
     return sorted(judged, key=lambda pair: (-pair[1], pair[0].entry.fact.id))
+
+
+def _sure(candidate: Candidate, passed: float) -> float:
+    """The gate's probability, but for what needs no gate, and for what none may pass."""
+    if candidate.is_verbatim:
+        return 1.0
+    return 0.0 if candidate.is_turned or candidate.is_elsewhere else passed
 
 
 def _is_one_question(hits: Sequence[Hit]) -> bool:

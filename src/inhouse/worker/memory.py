@@ -81,7 +81,7 @@ def tune_memory(context: Context, spec: TuneSpec, report: Report) -> None:
     work.seconds["examine"] = time.process_time() - began
     _say_numbers(report, numbers, doubtful)
     with storage_full():
-        _publish(work, router, index, experts, doubtful, numbers)
+        _publish(work, router, index, found, experts, doubtful, numbers)
 
 
 def _facts(context: Context, spec: TuneSpec, base: OpenBase) -> FactRows:
@@ -185,13 +185,16 @@ def _publish(
     work: _Work,
     router: Router,
     index: KeyIndex,
+    found: list[Fact],
     experts: dict[str, ExpertResult],
     doubtful: dict[str, str],
     numbers: dict[str, Any],
 ) -> None:
-    """Stores bank, facts, experts and the model, and ends the job: one transaction, all of it or nothing."""
+    """Stores bank, facts, experts and the model, and ends the job: one transaction, all of it or nothing.
+
+    `found` are the facts in the file's order, which is that of the rows that are stored: an examined index has another.
+    """
     job, spec, context = work.context.job, work.spec, work.context
-    found = [index.entries[i].fact for i in index.entries]
     blobs = {
         fact_id: to_bytes(result, work.base.digest, fact_id, 1)
         for fact_id, result in experts.items()
