@@ -117,7 +117,7 @@ def test_another_base_s_router_is_refused(kept: Path, words: WordTable) -> None:
 def test_a_router_of_another_release_is_refused(
     kept: Path, words: WordTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inhouse.memory.router.FORM", 999)
+    monkeypatch.setattr("inhouse.memory.router.FORM", 999)  # what a later release will say of itself
     with pytest.raises(BadCheckpoint, match="another release"):
         Router.read(kept, words, BASE)
 

@@ -209,7 +209,7 @@ def test_facts_that_coexist_are_given_together(shy: Router) -> None:
 def test_facts_of_different_questions_that_seem_meant_alike_are_left_to_the_model(
     bold: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inhouse.memory.routing.NEXT", 0.0)
+    monkeypatch.setattr("inhouse.memory.routing.NEXT", 0.0)  # every unsure fact is shown
     decision = ask(bold, FACTS, "Brightoak Motors please")
     assert decision.kind == "several" and {"boss", "year"} <= set(ids(decision))
 

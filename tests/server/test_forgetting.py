@@ -126,7 +126,7 @@ def test_control_each_step_of_the_clearing_is_needed(
 def test_what_could_not_be_cleared_at_once_is_cleared_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inhouse.store.db.SCRUB_S", 0.1)
+    monkeypatch.setattr("inhouse.store.db.SCRUB_S", 0.1)  # how long it waits is a size: the test need not
     monkeypatch.setattr(memory, "CLEAR_AGAIN_S", 0.1)
     with house(tmp_path) as made:
         _, fact, _ = live(made)
