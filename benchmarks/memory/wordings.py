@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from benchmarks.memory import wordings_papers, wordings_people, wordings_things
 from benchmarks.memory.wordings_people import Asked
+from inhouse.memory.phrases import FRAMES, relations
+from inhouse.memory.words import words_of
 
 BY_KIND: dict[str, dict[str, Asked]] = {
     "employee": wordings_people.EMPLOYEE,
@@ -27,5 +31,19 @@ def taught(kind: str, relation: str, subject: str) -> tuple[str, ...]:
 
 
 def unseen(kind: str, relation: str, subject: str) -> tuple[str, ...]:
-    """The exam's wordings, which nobody was taught."""
-    return tuple(frame.replace("{s}", subject) for frame in BY_KIND[kind][relation][1])
+    """The exam's wordings, which nobody was taught: those that a router's training may make as well are left out."""
+    frames = (frame for frame in BY_KIND[kind][relation][1] if shape(frame, "{s}") not in learnt())
+    return tuple(frame.replace("{s}", subject) for frame in frames)
+
+
+def shape(frame: str, place: str) -> tuple[str, ...]:
+    """The words of a frame, and where its subject stands."""
+    return tuple(word.text for word in words_of(frame.replace(place, " zzsubjectzz ")))
+
+
+@cache
+def learnt() -> frozenset[tuple[str, ...]]:
+    """The shapes of all questions that the lexicon holds, or makes of its nouns."""
+    asks = (ask for relation in relations() for ask in relation.asks)
+    made = (frame.format(n=noun, e="{e}") for r in relations() for noun in r.nouns for frame in FRAMES)
+    return frozenset(shape(text, "{e}") for text in (*asks, *made))

@@ -145,9 +145,9 @@ def test_questions_are_asked_with_the_very_function_that_was_trained(
 ) -> None:
     asked = [question or (MASK,) for question in QUESTIONS]
     tensors = router.encoder.tensors
-    trained = encoders.pooled(tensors, encoders.points(tensors, words, asked))
-    assert router.encoder.keys(asked) == pytest.approx(trained.numpy(), abs=1e-5)
-    wants = encoders.wanted(tensors, trained).softmax(1) @ torch.tensor(FITS)
+    trained = encoders.pooled(tensors, *encoders.points(tensors, words, asked))
+    assert encoders.parted(router.encoder.keys(asked)) == pytest.approx(trained.numpy(), abs=1e-5)
+    wants = encoders.wanted(tensors, trained).mean(0).softmax(1) @ torch.tensor(FITS)
     assert router.encoder.fits(router.encoder.keys(asked)) == pytest.approx(wants.numpy(), abs=1e-4)
 
 

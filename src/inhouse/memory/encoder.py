@@ -2,6 +2,7 @@
 
 A word is the mean of the frozen base's embeddings of its pieces, projected, plus what its spelling adds
 (hashed trigrams), so that a slip or an unknown form still lands near. Four pooling heads pick the words that count.
+Two such readers, which differ by the chance they began with, read each question; where one errs the other seldom does.
 Names come as one mask: whom a question is about is told by spelling, elsewhere. It is trained with torch (`pooled`)
 and asked with numpy (`Encoder`), whose small products cost microseconds and need no second thread; a test holds the
 two together. It knows words and embeddings; it knows no bank.
@@ -23,8 +24,11 @@ from inhouse.memory.kinds import FITS, WANTED
 from inhouse.memory.names import MASK
 from inhouse.memory.words import trigrams
 
-WIDTH = 160
-KEY_WIDTH = 192
+MEMBERS = 2
+"""Readers whose keys stand side by side: a cosine is the mean of theirs."""
+WIDTH = 224
+MEMBER_KEY = 192
+KEY_WIDTH = MEMBERS * MEMBER_KEY
 HEADS = 4
 BUCKETS = 4096
 """Hashed trigrams."""
@@ -46,12 +50,12 @@ def fresh(base_width: int, seed: int) -> Tensors:
         return torch.randn(*shape, generator=generator) * scale
 
     return {
-        "mask": normal(WIDTH, scale=0.3),
-        "project": normal(WIDTH, base_width, scale=base_width**-0.5),
-        "spelling": normal(BUCKETS, WIDTH, scale=0.05),
-        "query": normal(HEADS, WIDTH, scale=WIDTH**-0.5),
-        "wants": normal(len(WANTED), KEY_WIDTH, scale=0.5),
-        "out": normal(KEY_WIDTH, HEADS * WIDTH, scale=(HEADS * WIDTH) ** -0.5),
+        "mask": normal(MEMBERS * WIDTH, scale=0.3),
+        "project": normal(MEMBERS * WIDTH, base_width, scale=base_width**-0.5),
+        "spelling": normal(BUCKETS, MEMBERS * WIDTH, scale=0.05),
+        "query": normal(MEMBERS, HEADS, WIDTH, scale=WIDTH**-0.5),
+        "wants": normal(MEMBERS, len(WANTED), MEMBER_KEY, scale=0.5),
+        "out": normal(MEMBERS, MEMBER_KEY, HEADS * WIDTH, scale=(HEADS * WIDTH) ** -0.5),
     }
 
 
@@ -106,8 +110,11 @@ class Encoder:
 
     def fits(self, keys: Floats) -> Floats:
         """How well each kind of answer may be what is asked for: keys [N, KEY_WIDTH] → [N, STORED], 0 to 1."""
-        odds = WANTED_SCALE * (keys @ self._plain["wants"].T)
-        return softmax(odds) @ _FITS
+        odds = sum(
+            WANTED_SCALE * part @ wants.T
+            for part, wants in zip(parted(keys), self._plain["wants"], strict=True)
+        )
+        return softmax(np.asarray(odds / MEMBERS, np.float32)) @ _FITS
 
     def forget(self) -> None:
         """Drops every remembered word: some may be a forgotten fact's."""
@@ -115,10 +122,12 @@ class Encoder:
         self._points = {MASK: self._plain["mask"]}
 
     def _key(self, words: Sequence[str]) -> Floats:
-        x = np.stack([self._point(word) for word in words])  # [W, WIDTH]
-        heads = softmax((x @ self._plain["query"].T).T) @ x  # [HEADS, WIDTH]
-        key = self._plain["out"] @ heads.reshape(-1)
-        return np.asarray(key / max(float(np.sqrt(key @ key)), 1e-12), np.float32)
+        rows = np.stack([self._point(word) for word in words])  # [W, MEMBERS * WIDTH]
+        x = rows.reshape(len(rows), MEMBERS, WIDTH).transpose(1, 0, 2)  # [MEMBERS, W, WIDTH]
+        heads = softmax(self._plain["query"] @ x.transpose(0, 2, 1)) @ x  # [MEMBERS, HEADS, WIDTH]
+        keys = (self._plain["out"] @ heads.reshape(MEMBERS, -1, 1))[..., 0]  # [MEMBERS, MEMBER_KEY]
+        lengths = np.sqrt((keys * keys).sum(1, keepdims=True))
+        return np.asarray((keys / np.maximum(lengths, 1e-12)).reshape(-1) / MEMBERS**0.5, np.float32)
 
     def _point(self, word: str) -> Floats:
         point = self._points.get(word)
@@ -134,6 +143,11 @@ class Encoder:
 _FITS = np.array(FITS, np.float32)
 
 
+def parted(keys: Floats) -> Floats:
+    """[N, KEY_WIDTH] → [MEMBERS, N, MEMBER_KEY], each of length 1: what each reader says."""
+    return keys.reshape(len(keys), MEMBERS, MEMBER_KEY).transpose(1, 0, 2) * np.float32(MEMBERS**0.5)
+
+
 def softmax(odds: Floats) -> Floats:
     """Over the last dimension."""
     e = np.exp(odds - odds.max(-1, keepdims=True))
@@ -143,34 +157,39 @@ def softmax(odds: Floats) -> Floats:
 # ── training ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def points(tensors: Tensors, table: WordTable, questions: Sequence[Sequence[str]]) -> list[Tensor]:
-    """Each question's words as they enter the pooling, with gradients: [words, WIDTH] each."""
-    flat = [word for words in questions for word in words[:MOST_WORDS]]
-    plain = [word for word in dict.fromkeys(flat) if word != MASK]
-    place = {word: i for i, word in enumerate(plain)} | {MASK: len(plain)}
-    means = torch.stack([table.of(word)[0] for word in plain])  # [U, D]
-    spelt = [table.of(word)[1] for word in plain]
+def points(tensors: Tensors, table: WordTable, questions: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+    """The questions' words as they enter the pooling, with gradients: [N, W, MEMBERS * WIDTH], and which are there."""
+    place: dict[str, int] = {}
+    ids = [[place.setdefault(word, len(place)) for word in words[:MOST_WORDS]] for words in questions]
+    plain = [word for word in place if word != MASK]
+    order = {word: i for i, word in enumerate(plain)} | {MASK: len(plain)}
+    known = [table.of(word) for word in plain]
+    means = torch.stack([mean for mean, _ in known])  # [U, D]
     bags = F.embedding_bag(
-        torch.tensor([p for places in spelt for p in places]),
+        torch.tensor([p for _, places in known for p in places]),
         tensors["spelling"],
-        torch.tensor([0, *(len(s) for s in spelt)][:-1]).cumsum(0),
+        torch.tensor([0, *(len(places) for _, places in known)][:-1]).cumsum(0),
         mode="mean",
     )
-    rows = torch.cat([F.gelu(means @ tensors["project"].T) + bags, tensors["mask"][None]])  # [U + 1, WIDTH]
-    chosen = rows[torch.tensor([place[word] for word in flat])]
-    return list(chosen.split([len(words[:MOST_WORDS]) for words in questions]))
+    rows = torch.cat(
+        [F.gelu(means @ tensors["project"].T) + bags, tensors["mask"][None]]
+    )  # [U + 1, MEMBERS * WIDTH]
+    lengths = torch.tensor([len(row) for row in ids])
+    longest = int(lengths.max())
+    padded = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
+    x = rows[torch.tensor([order[word] for word in place])[padded]]
+    return x, torch.arange(longest) < lengths[:, None]
 
 
-def pooled(tensors: Tensors, words: Sequence[Tensor]) -> Tensor:
-    """[words, WIDTH] of each question → [N, KEY_WIDTH] of length 1."""
-    lengths = torch.tensor([len(w) for w in words])
-    x = torch.nn.utils.rnn.pad_sequence(list(words), batch_first=True)  # [N, W, WIDTH]
-    there = torch.arange(x.shape[1]) < lengths[:, None]
-    score = (x @ tensors["query"].T).masked_fill(~there[..., None], float("-inf"))  # [N, W, HEADS]
-    heads = torch.einsum("nwh,nwd->nhd", score.softmax(1), x)  # [N, HEADS, WIDTH]
-    return F.normalize(heads.flatten(1) @ tensors["out"].T, dim=-1)
+def pooled(tensors: Tensors, x: Tensor, there: Tensor) -> Tensor:
+    """x [N, W, MEMBERS * WIDTH], there [N, W] → [MEMBERS, N, MEMBER_KEY], each of length 1."""
+    parts = x.unflatten(-1, (MEMBERS, WIDTH))  # [N, W, MEMBERS, WIDTH]
+    score = torch.einsum("nwmd,mhd->nmhw", parts, tensors["query"])
+    score = score.masked_fill(~there[:, None, None], float("-inf"))
+    heads = torch.einsum("nmhw,nwmd->mnhd", score.softmax(-1), parts)  # [MEMBERS, N, HEADS, WIDTH]
+    return F.normalize(heads.flatten(2) @ tensors["out"].transpose(1, 2), dim=-1)
 
 
 def wanted(tensors: Tensors, keys: Tensor) -> Tensor:
-    """What kind of answer a question wants: keys [N, KEY_WIDTH] → [N, WANTED] log-odds."""
-    return WANTED_SCALE * (keys @ tensors["wants"].T)
+    """What kind of answer a question wants: keys [MEMBERS, N, MEMBER_KEY] → [MEMBERS, N, WANTED] log-odds."""
+    return WANTED_SCALE * keys @ tensors["wants"].transpose(1, 2)

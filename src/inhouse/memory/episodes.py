@@ -11,90 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from inhouse.memory.phrases import E, Relation, filled, lookalike, made_answer, made_name, made_word, noisy
+from inhouse.memory.phrases import (
+    E,
+    Relation,
+    filled,
+    lines,
+    lookalike,
+    made_answer,
+    made_name,
+    made_word,
+    noisy,
+)
 from inhouse.schema import Fact
 
 OWN_WORDS = 0.4
 """Share of the questions that are in a fact's very words, about its subject or about a look-alike."""
-TOPICS = (
-    "travel over {n} euros",
-    "purchases above {n} dollars",
-    "orders below {n} pounds",
-    "overtime",
-    "remote work",
-    "parental leave",
-    "office chairs",
-    "the night shift",
-    "new laptops",
-    "client gifts over {n} euros",
-    "parking in zone {n}",
-    "refunds",
-    "refunds above {n} euros",
-    "sick notes",
-    "the summer party",
-    "visitor badges",
-    "the canteen",
-    "meeting room {n}",
-    "invoices over {n} euros",
-    "press enquiries",
-    "data breaches",
-    "fire drills",
-    "the company bikes",
-    "contracts longer than {n} months",
-    "trips of more than {n} days",
-    "hotel bookings",
-    "mobile phones",
-    "training courses",
-    "discounts over {n} percent",
-    "the first aid kit",
-    "gate {n}",
-    "building {n}",
-    "the intranet",
-    "the pension plan",
-    "lost keys",
-)
-GENERAL = (
-    "What is {a} plus {b}?",
-    "What is {a} times {b}?",
-    "What is the capital of France?",
-    "Who wrote Hamlet?",
-    "How many days are in a leap year?",
-    "Tell me a joke.",
-    "Hello!",
-    "Thanks, that helps.",
-    "How are you today?",
-    "What can you do?",
-    "Translate good morning into French.",
-    "Is water heavier than oil?",
-    "Why is the sky blue?",
-    "What does photosynthesis mean?",
-    "Give me three names for a cat.",
-    "How do I boil an egg?",
-    "What is the opposite of hot?",
-    "Spell necessary.",
-    "Which planet is the largest?",
-    "Who was the first person on the moon?",
-    "Count from one to ten.",
-    "What time is it in Tokyo?",
-    "Say something nice.",
-    "Is {a} larger than {b}?",
-    "What comes after Tuesday?",
-    "How do I write a loop in Python?",
-    "What is your name?",
-    "Can you help me?",
-    "I feel tired today.",
-    "Recommend a book.",
-    "What colour do blue and yellow make?",
-    "How far is the moon?",
-    "Name a fruit that begins with B.",
-    "What is the square root of {a}?",
-    "Who are you?",
-    "Please explain what an invoice is.",
-    "What is the difference between gross and net?",
-    "How long does it take to learn Spanish?",
-    "What should I cook tonight?",
-    "Which language do people speak in Brazil?",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +105,11 @@ def episode(random: Random, pool: Sequence[tuple[Relation, Relation]], *, subjec
     _add_nameless(random, pool, facts, queries)
     queries += [
         Query(
-            random.choice(GENERAL).format(a=random.randint(2, 99), b=random.randint(2, 99)), None, "general"
+            random.choice(lines("general")).format(a=random.randint(2, 99), b=random.randint(2, 99)),
+            None,
+            "general",
         )
-        for _ in range(12)
+        for _ in range(24)
     ]
     return Episode(tuple(facts), tuple(queries))
 
@@ -203,7 +136,7 @@ def _add_nameless(
     """Facts whose subject is no name, such as a policy, with neighbours that differ by a word or a figure."""
     for _ in range(8):
         taught, asked = random.choice(pool)
-        topic, other = random.sample(TOPICS, 2)
+        topic, other = random.sample(lines("topics"), 2)
         n, m = random.sample((50, 100, 200, 500, 1000, 5000, 3, 7, 12), 2)
         said, stranger = topic.format(n=n), other.format(n=n)
         fact = Fact(

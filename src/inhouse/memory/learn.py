@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from inhouse.memory import encoder as encoders
 from inhouse.memory import gate as gates
-from inhouse.memory.encoder import KEY_WIDTH, Encoder, Floats, Tensors, WordTable
+from inhouse.memory.encoder import MEMBER_KEY, MEMBERS, Encoder, Floats, Tensors, WordTable, parted
 from inhouse.memory.episodes import Episode, episode
 from inhouse.memory.evidence import candidates, read
 from inhouse.memory.index import KeyIndex
@@ -34,13 +34,13 @@ from inhouse.memory.words import words_of
 class LearnSettings:
     """How a router is trained. The defaults are the ones measured in benchmarks/memory."""
 
-    steps: int = 1500
-    more_steps: int = 400
+    steps: int = 4000
+    more_steps: int = 1000
     """With every relation, after the gate's relations were held out."""
     questions_a_step: int = 256
     learning_rate: float = 3e-3
-    temperature: float = 0.08
-    dropout: float = 0.25
+    temperature: float = 0.06
+    dropout: float = 0.2
     held_out: float = 0.2
     """Share of the relations that the encoder does not see before the gate is trained."""
     banks: int = 120
@@ -62,7 +62,7 @@ class Progress:
     router: Router | None = field(default=None, repr=False)
 
 
-LOOK_EVERY = 100
+LOOK_EVERY = 200
 KIND_SHARE = 0.2
 """Weight of telling what kind of answer is wanted."""
 
@@ -80,7 +80,8 @@ def learn(words: WordTable, settings: LearnSettings = LearnSettings()) -> Iterat
     total = settings.steps + settings.more_steps + settings.banks
     curve: list[dict[str, float]] = []
     at = 0
-    start = torch.randn(len(seen), KEY_WIDTH, generator=torch.Generator().manual_seed(settings.seed))
+    generator = torch.Generator().manual_seed(settings.seed)
+    start = torch.randn(MEMBERS, len(seen), MEMBER_KEY, generator=generator)
     learnt = [taught for taught, _ in seen]
     for at, loss in enumerate(_classify(tensors, words, learnt, start, settings, settings.steps, random), 1):
         recall = None
@@ -115,7 +116,7 @@ def learn(words: WordTable, settings: LearnSettings = LearnSettings()) -> Iterat
         yield Progress(at, total)
     doors = _train_gate(torch.tensor(rows), torch.tensor(wanted), settings.seed)
     high, low, figures = _thresholds(doors, tests)
-    start = torch.from_numpy(_anchors(held, every))
+    start = torch.from_numpy(parted(_anchors(held, every)))
     for loss in _classify(tensors, words, every, start, settings, settings.more_steps, random):
         at += 1
         yield Progress(at, total, loss)
@@ -157,9 +158,11 @@ MOST_SURE = 0.98
 
 def _less_wordings(relation: Relation) -> tuple[Relation, Relation]:
     """A relation to learn, and the same with the questions that were kept back."""
-    asks = relation.asks
-    cut = max(2, len(asks) // 5)
-    return replace(relation, asks=asks[:-cut]), replace(relation, asks=asks[-cut:], nouns=())
+    away = relation.asks[2::5]
+    return (
+        replace(relation, asks=tuple(ask for i, ask in enumerate(relation.asks) if i % 5 != 2)),
+        replace(relation, asks=away, nouns=()),
+    )
 
 
 def _halves(relation: Relation) -> tuple[Relation, Relation]:
@@ -182,7 +185,7 @@ def _classify(
     """Steps of telling a question's relation among all others, by closeness to each one's middle, which is learnt
     as well. Relations that ask alike of other kinds of subject do not count against each other.
 
-    middles [relations, KEY_WIDTH]
+    middles [MEMBERS, relations, MEMBER_KEY]
     """
     middles = middles.clone()
     trained = [*tensors.values(), middles]
@@ -198,14 +201,13 @@ def _classify(
             group["lr"] = settings.learning_rate * rate
         owners = [random.randrange(len(pool)) for _ in range(settings.questions_a_step)]
         questions = [_as_words(random, pool[i].wording(random)) for i in owners]
-        seen = [
-            point * _kept(point, settings.dropout, generator)
-            for point in encoders.points(tensors, words, questions)
-        ]
-        keys, owner = encoders.pooled(tensors, seen), torch.tensor(owners)
-        odds = keys @ F.normalize(middles, dim=-1).T / settings.temperature
-        loss = F.cross_entropy(odds.masked_fill(alike[owner], -1e4), owner)
-        loss = loss + KIND_SHARE * F.cross_entropy(encoders.wanted(tensors, keys), kinds[owner])
+        x, there = encoders.points(tensors, words, questions)
+        x = x * _kept(x, settings.dropout, generator)
+        keys, owner = encoders.pooled(tensors, x, there), torch.tensor(owners)
+        odds = keys @ F.normalize(middles, dim=-1).transpose(1, 2) / settings.temperature
+        odds, owners_ = odds.masked_fill(alike[owner], -1e4).flatten(0, 1), owner.repeat(MEMBERS)
+        wants = encoders.wanted(tensors, keys).flatten(0, 1)
+        loss = F.cross_entropy(odds, owners_) + KIND_SHARE * F.cross_entropy(wants, kinds[owners_])
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -283,7 +285,7 @@ def _train_gate(evidence: Tensor, wanted: Tensor, seed: int) -> Tensors:
     trained = [doors[name].requires_grad_(True) for name in ("first", "first_bias", "last", "last_bias")]
     optimiser = torch.optim.AdamW(trained, lr=1e-2, weight_decay=1e-3)
     generator = torch.Generator().manual_seed(seed)
-    steps = 800
+    steps = 2500
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 1e-2 * max(0.02, 1 - step / steps)

@@ -1,6 +1,6 @@
 """The wordings that a router learns from: relations of the business world, and how people ask for them.
 
-The lexicon is our own text, a relation a line: noun phrases, questions, statements. It knows no base; names are
+The lexicon is our own text, a file a kind of subject, a relation a line: noun phrases, questions, statements. It knows no base; names are
 made up here, so that none is learnt. Wordings of the examination (`memory.examiner`) are not in here.
 """
 
@@ -41,24 +41,6 @@ FRAMES = (
     "I forgot {e}'s {n}, what is it?",
     "Name the {n} of {e}.",
 )
-LEADS = tuple(
-    """please|hi|hello|hey|quick question|sorry to bother you|one more thing|for the report|can you help|just checking
-by the way|good morning|good afternoon|hi there|me again|a small thing|help|urgent|ok|so|right|well|listen|excuse me
-I wonder|could you help me out|when you have a minute|for my notes|before I forget|as I said|in short|to be sure
-my manager asks|the client is on the phone|I am in a hurry|I cannot find it|the intranet is down|last one for today
-sorry|pardon me|thanks in advance|first of all|out of curiosity|a colleague wants to know|I should know this but
-no rush|if it is not too much trouble|I looked everywhere|somebody just asked me
-for the presentation tomorrow""".replace("\n", "|").split("|")
-)
-TAILS = tuple(
-    """please|thanks|thank you|asap|right now|again|if you know|exactly|today|for me|if possible|cheers|many thanks
-when you can|I need it now|it is urgent|I forgot|sorry for asking|just to be sure|for the file|by chance|in the end
-or is that secret|anybody|somebody help|that is all|thanks a lot|much appreciated|appreciate it|I am on the phone
-it is for a form|in one line|short answer please|quickly|at the moment|these days|as far as we know|off hand|roughly
-for the minutes|so I can go on|before lunch|you know|right|then|actually""".replace("\n", "|").split("|")
-)
-
-
 FILLERS = STARTERS | frozenset(
     listed(
         """
@@ -100,21 +82,25 @@ class Relation:
 def relations() -> tuple[Relation, ...]:
     """The whole lexicon, in a fixed order."""
     folder = resources.files("inhouse.memory").joinpath("lexicon")
-    files = sorted(folder.iterdir(), key=lambda f: f.name)
-    more: dict[str, list[str]] = {}
-    for row in (row for file in files if file.name.endswith(".more") for row in _lines(file)):
-        more.setdefault(row["id"], []).extend(row["asks"])
-    found = []
-    for row in (row for file in files if file.name.endswith(".jsonl") for row in _lines(file)):
-        asks = (*row["asks"], *more.get(row["id"], ()))
-        found.append(
-            Relation(row["id"], row["of"], row["answer"], tuple(row["nouns"]), asks, tuple(row["says"]))
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".jsonl")), key=lambda f: f.name)
+    return tuple(
+        Relation(
+            row["id"], row["of"], row["answer"], tuple(row["nouns"]), tuple(row["asks"]), tuple(row["says"])
         )
-    return tuple(found)
+        for row in (row for file in files for row in _lines(file))
+    )
 
 
 def _lines(file: Traversable) -> Iterator[dict[str, Any]]:
     return (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+
+
+@cache
+def lines(name: str) -> tuple[str, ...]:
+    """A list of the lexicon: `leads` and `tails` stand around questions and say nothing about what is asked, `topics`
+    are what rules are about, `general` are messages that no company's facts answer."""
+    file = resources.files("inhouse.memory").joinpath("lexicon", f"{name}.txt")
+    return tuple(file.read_text(encoding="utf-8").splitlines())
 
 
 @cache
@@ -128,7 +114,7 @@ def vocabulary() -> Vocabulary:
                 common.add(word.text)
                 if i and word.raw[:1].isupper():
                     acronyms.add(word.raw)
-    for text in (*FRAMES, *LEADS, *TAILS, *_MORE_WORDS):
+    for text in (*FRAMES, *lines("leads"), *lines("tails"), *_MORE_WORDS):
         common |= {word.text for word in words_of(text)}
     return Vocabulary.of(common, acronyms | _CAPITALISED, _weights())
 
@@ -312,8 +298,9 @@ def filled(random: random.Random, text: str) -> str:
     """The text with politeness or haste around it."""
     where = random.random()
     if where < 0.6:
-        lead, between = random.choice(LEADS), random.choice((", ", ", ", " ", ": ", " - ", "! "))
+        lead = random.choice(lines("leads"))
+        between = random.choice((", ", ", ", " ", ": ", " - ", "! ", ". "))
         text = lead + between + (text if text.startswith(E) else text[:1].lower() + text[1:])
     if where > 0.45:
-        text = f"{text.rstrip('?.')}{random.choice((' ', ' ', ', ', '? ', ' - '))}{random.choice(TAILS)}"
+        text = f"{text.rstrip('?.')}{random.choice((' ', ' ', ', ', '? ', ' - '))}{random.choice(lines('tails'))}"
     return text
