@@ -30,9 +30,7 @@ def test_every_subject_has_its_own_name_and_something_that_is_not_taught() -> No
 
 
 def test_every_relation_has_four_taught_wordings_and_eight_unseen_ones() -> None:
-    assert {k: set(v) for k, v in world.RELATIONS.items()} == {
-        k: set(v) for k, v in wordings.BY_KIND.items()
-    }
+    assert {k: set(v) for k, v in world.RELATIONS.items()} == {k: set(v) for k, v in wordings.BY_KIND.items()}
     assert sum(len(relations) for relations in wordings.BY_KIND.values()) >= 40
     for relations in wordings.BY_KIND.values():
         for taught, unseen in relations.values():

@@ -12,7 +12,7 @@ from inhouse.memory import examiner
 from inhouse.memory.examiner import Exam, examination, spoilt, turned, without
 from inhouse.memory.index import KeyIndex
 from inhouse.memory.names import key_of
-from inhouse.memory.phrases import FRAMES, lines, relations
+from inhouse.memory.phrases import FRAMES, general, leads, relations, tails
 from inhouse.memory.router import Router
 from inhouse.memory.words import words_of
 from inhouse.schema import Fact
@@ -94,11 +94,11 @@ def test_what_a_known_subject_is_asked_but_was_not_taught_is_in_no_fact(index: K
 
 
 def test_unseen_questions_are_framed_as_no_training_is() -> None:
-    learnt = {shape(frame) for frame in (*FRAMES, *lines("leads"), *lines("tails"))}
+    learnt = {shape(frame) for frame in (*FRAMES, *leads(), *tails())}
     learnt |= {shape(ask) for relation in relations() for ask in relation.asks}
     for frame in (*examiner._FRAMES, *examiner._TURNED):
         assert shape(frame) and shape(frame) not in learnt
-        assert not any(shape(lead) in shape(frame) for lead in lines("leads") if " " in lead), frame
+        assert not any(shape(lead) in shape(frame) for lead in leads() if " " in lead), frame
 
 
 def shape(frame: str) -> str:
@@ -107,7 +107,7 @@ def shape(frame: str) -> str:
 
 
 def test_general_questions_are_not_those_of_training() -> None:
-    assert not {shape(text) for text in examiner.GENERAL} & {shape(text) for text in lines("general")}
+    assert not {shape(text) for text in examiner.GENERAL} & {shape(text) for text in general()}
     assert len(set(examiner.GENERAL)) == len(examiner.GENERAL)
 
 

@@ -114,6 +114,31 @@ def test_the_place_of_a_discarded_key_is_wiped(index: KeyIndex) -> None:
     assert not (behind == key).all(1).any(), "the key lies in memory that is still held"
 
 
+def test_what_is_kept_of_closeness_is_what_it_would_be_anew(
+    index: KeyIndex, router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.put(POOL)
+    rows = index.entries["long"].rows
+    kept = [index.between(rows, router.anchors) for _ in range(2)]
+    monkeypatch.setattr("inhouse.memory.index.MOST_BETWEEN", 0)
+    anew = index.between(rows, router.anchors)
+    assert anew.shape == (len(rows), len(index.keys) + len(router.anchors))
+    assert all(np.allclose(some, anew, atol=1e-5) for some in kept)
+    middle, cosines = index.middle(rows, router.anchors)
+    assert np.linalg.norm(middle) == pytest.approx(1.0)
+    assert np.allclose(cosines, router.anchors @ middle, atol=1e-5)
+    assert index.middle(rows, router.anchors)[0] is middle, "it is kept"
+
+
+def test_nothing_is_kept_of_keys_that_are_gone(index: KeyIndex, router: Router) -> None:
+    index.put(POOL)
+    index.between(index.entries["long"].rows, router.anchors)
+    index.middle(index.entries["long"].rows, router.anchors)
+    assert index._between is not None and index._middles
+    index.discard("long")
+    assert index._between is None and not index._middles
+
+
 def test_an_empty_index_has_no_keys_left(index: KeyIndex) -> None:
     index.put(POOL)
     for known in POOL:

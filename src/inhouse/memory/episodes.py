@@ -15,12 +15,13 @@ from inhouse.memory.phrases import (
     E,
     Relation,
     filled,
-    lines,
+    general,
     lookalike,
     made_answer,
     made_name,
     made_word,
     noisy,
+    topics,
 )
 from inhouse.schema import Fact
 
@@ -61,7 +62,7 @@ def episode(random: Random, pool: Sequence[tuple[Relation, Relation]], *, subjec
     for taught, _ in pool:
         kinds.setdefault(taught.of, []).append(taught.id)
     usable = [ids for ids in kinds.values() if len(ids) >= 3] or [list(taught_side)]
-    chosen = random.sample(usable, min(len(usable), random.choice((1, 2, 3, 5))))
+    chosen = _some(random, usable, random.choice((1, 2, 3, 5)))
     company = f"{made_word(random)} {made_word(random)}" if random.random() < 0.3 else None
     facts: list[Fact] = []
     queries: list[Query] = []
@@ -105,13 +106,22 @@ def episode(random: Random, pool: Sequence[tuple[Relation, Relation]], *, subjec
     _add_nameless(random, pool, facts, queries)
     queries += [
         Query(
-            random.choice(lines("general")).format(a=random.randint(2, 99), b=random.randint(2, 99)),
+            random.choice(general()).format(a=random.randint(2, 99), b=random.randint(2, 99)),
             None,
             "general",
         )
         for _ in range(24)
     ]
     return Episode(tuple(facts), tuple(queries))
+
+
+def _some(random: Random, kinds: Sequence[list[str]], number: int) -> list[list[str]]:
+    """Kinds of subject, those of whom much is asked more often."""
+    left = list(kinds)
+    found: list[list[str]] = []
+    while left and len(found) < number:
+        found.append(left.pop(random.choices(range(len(left)), [len(ids) for ids in left])[0]))
+    return found
 
 
 def _fact(random: Random, relation: Relation, name: str, company: str | None, number: int) -> Fact:
@@ -136,7 +146,7 @@ def _add_nameless(
     """Facts whose subject is no name, such as a policy, with neighbours that differ by a word or a figure."""
     for _ in range(8):
         taught, asked = random.choice(pool)
-        topic, other = random.sample(lines("topics"), 2)
+        topic, other = random.sample(topics(), 2)
         n, m = random.sample((50, 100, 200, 500, 1000, 5000, 3, 7, 12), 2)
         said, stranger = topic.format(n=n), other.format(n=n)
         fact = Fact(

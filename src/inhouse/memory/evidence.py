@@ -123,10 +123,6 @@ def read(index: KeyIndex, text: str, borrowed: Sequence[NameMatch] = ()) -> Read
     )
 
 
-def _question(entry: Entry) -> str:
-    return " ".join(word.text for word in words_of(entry.fact.question))
-
-
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A fact that may be meant, and what speaks for it."""
@@ -174,23 +170,20 @@ def candidates(index: KeyIndex, reading: Reading, anchors: Floats) -> list[Candi
         return []
     rows = [entry.rows[best] for entry, best, _ in found.values()]
     to_anchors = anchors @ reading.keys.T  # [A, forms]
-    others = np.concatenate([index.keys, anchors])
     to_question = np.concatenate([near, to_anchors.max(1)])  # [U + A]
-    between = index.keys[rows] @ others.T  # [C, U + A]
-    middles = np.stack([index.keys[list(entry.rows)].mean(0) for entry, _, _ in found.values()])
-    middles /= np.maximum(np.linalg.norm(middles, axis=1, keepdims=True), 1e-9)  # [C, KEY_WIDTH]
-    on_average = (middles @ reading.keys.T).max(1).tolist()
-    kinship = _kinship(middles @ anchors.T, to_anchors.T).tolist()
+    between = index.between(rows, anchors)  # [C, U + A]
+    middles = [index.middle(entry.rows, anchors) for entry, _, _ in found.values()]
+    on_average = (np.stack([middle for middle, _ in middles]) @ reading.keys.T).max(1).tolist()
+    kinship = _kinship(np.stack([cosines for _, cosines in middles]), to_anchors.T).tolist()
     suits = index.encoder.fits(reading.keys).max(0).tolist()  # [STORED]
     bridge = np.minimum(between, to_question).max(1).tolist()
     contrary = (to_question - between).max(1).tolist()
-    asked = Counter(_question(entry) for entry, _, _ in found.values())
+    asked = Counter(entry.asked for entry, _, _ in found.values())
     best_of: dict[
         str, float
     ] = {}  # what is asked, or else what is answered → the most that one of its facts means
     mates = [
-        _question(entry) if asked[_question(entry)] > 1 else entry.fact.answer
-        for entry, _, _ in found.values()
+        entry.asked if asked[entry.asked] > 1 else entry.fact.answer for entry, _, _ in found.values()
     ]  # facts that coexist, or say the same, are no rivals
     for mate, (_, _, meaning) in zip(mates, found.values(), strict=True):
         best_of[mate] = max(meaning, best_of.get(mate, -1.0))

@@ -44,6 +44,8 @@ class Entry:
     wordings: tuple[Wording, ...]
     rows: tuple[int, ...]
     """The key of each wording: a row of `KeyIndex.keys`."""
+    asked: str
+    """The question's words, folded: facts that share them coexist."""
 
 
 def masked(
@@ -118,6 +120,9 @@ class Kin:
     """The rows of `free`."""
 
 
+MOST_BETWEEN = 4_000_000
+"""Cosines between keys that an index keeps at hand (16 MB)."""
+MOST_MIDDLES = 2000
 MOST_BESIDE = 64
 """Relations of one kind of subject that are told apart."""
 
@@ -135,6 +140,9 @@ class KeyIndex:
         """For each key, the facts that are asked for in these words."""
         self.keys: Floats = np.zeros((0, KEY_WIDTH), np.float32)
         self._kin: Kin | None = None
+        self._between: tuple[Floats, Floats, Floats] | None = None
+        self._middles: dict[tuple[int, ...], tuple[Floats, Floats]] = {}
+        self._middles_of: tuple[Floats, Floats] | None = None
         self._rows: dict[tuple[str, ...], int] = {}
         self._row_words: list[tuple[str, ...]] = []
 
@@ -152,7 +160,8 @@ class KeyIndex:
         self._make_rows(dict.fromkeys(w.masked for _, wordings in taken for w in wordings))
         self._kin = None
         for fact, wordings in taken:
-            entry = Entry(fact, wordings, tuple(self._rows[w.masked] for w in wordings))
+            asked = " ".join(word.text for word in words_of(fact.question))
+            entry = Entry(fact, wordings, tuple(self._rows[w.masked] for w in wordings), asked)
             self.entries[fact.id] = entry
             for row in entry.rows:
                 self.by_row[row].add(fact.id)
@@ -192,6 +201,31 @@ class KeyIndex:
         """Whether a name stands in so many facts that asking without it means it all the same."""
         return key in self.kin.ambient
 
+    def between(self, rows: Sequence[int], anchors: Floats) -> Floats:
+        """Cosines of these keys with all keys, and with the anchors [A, KEY_WIDTH] behind them: [R, keys + A]."""
+        if len(self.keys) * (len(self.keys) + len(anchors)) > MOST_BETWEEN:
+            some = self.keys[list(rows)]
+            return np.concatenate([some @ self.keys.T, some @ anchors.T], 1)
+        known = self._between
+        if known is None or known[0] is not self.keys or known[1] is not anchors:
+            every = np.concatenate([self.keys @ self.keys.T, self.keys @ anchors.T], 1)
+            known = self._between = (self.keys, anchors, every)
+        return known[2][list(rows)]
+
+    def middle(self, rows: tuple[int, ...], anchors: Floats) -> tuple[Floats, Floats]:
+        """The middle of these keys [KEY_WIDTH], of length 1, and its cosines with the anchors [A]."""
+        known = self._middles_of
+        if known is None or known[0] is not self.keys or known[1] is not anchors:
+            self._middles_of, self._middles = (self.keys, anchors), {}
+        found = self._middles.get(rows)
+        if found is None:
+            middle = self.keys[list(rows)].mean(0)
+            middle /= max(float(np.linalg.norm(middle)), 1e-9)
+            if len(self._middles) >= MOST_MIDDLES:
+                self._middles = {}
+            found = self._middles[rows] = (middle, anchors @ middle)
+        return found
+
     def _names_of(self, entry: Entry) -> dict[str, list[Word]]:
         """Every name that leads to a fact, aliases too, as words."""
         found: dict[str, list[Word]] = {}
@@ -227,6 +261,7 @@ class KeyIndex:
                 entry.rows = tuple(row if at == last else at for at in entry.rows)
         self.keys[last] = 0.0
         self.keys = self.keys[:last]
+        self._between, self._middles_of, self._middles = None, None, {}
 
 
 def _kinship(index: KeyIndex) -> Kin:

@@ -7,6 +7,7 @@ brings them; at the end the encoder sees all. Everything is a function of the se
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -34,8 +35,8 @@ from inhouse.memory.words import words_of
 class LearnSettings:
     """How a router is trained. The defaults are the ones measured in benchmarks/memory."""
 
-    steps: int = 4000
-    more_steps: int = 1000
+    steps: int = 5000
+    more_steps: int = 1500
     """With every relation, after the gate's relations were held out."""
     questions_a_step: int = 256
     learning_rate: float = 3e-3
@@ -62,7 +63,7 @@ class Progress:
     router: Router | None = field(default=None, repr=False)
 
 
-LOOK_EVERY = 200
+LOOK_EVERY = 500
 KIND_SHARE = 0.2
 """Weight of telling what kind of answer is wanted."""
 
@@ -192,7 +193,7 @@ def _classify(
     for tensor in trained:
         tensor.requires_grad_(True)
     optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
-    alike = torch.tensor([[a is not b and a.is_like(b) for b in pool] for a in pool])
+    alike = _alike(pool)
     kinds = torch.tensor([WANTED.index(relation.answer) for relation in pool])
     generator = torch.Generator().manual_seed(random.getrandbits(32))
     for step in range(steps):
@@ -217,6 +218,18 @@ def _classify(
         tensor.requires_grad_(False)
 
 
+def _alike(pool: Sequence[Relation]) -> Tensor:
+    """Which other relations ask alike: [relations, relations]."""
+    sharing: dict[str, list[int]] = defaultdict(list)
+    for i, relation in enumerate(pool):
+        for mark in (*relation.nouns, f"_{relation.matter}"):
+            sharing[mark].append(i)
+    found = torch.zeros(len(pool), len(pool), dtype=torch.bool)
+    for group in map(torch.tensor, sharing.values()):
+        found[group[:, None], group] = True
+    return found.fill_diagonal_(False)
+
+
 def _kept(point: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
     return (torch.rand(point.shape, generator=generator) >= dropout) / (1 - dropout)
 
@@ -238,8 +251,13 @@ def _as_words(random: Random, wording: str) -> tuple[str, ...]:
 
 def _anchors(encoder: Encoder, known: Sequence[Relation]) -> Floats:
     """The middle of each relation's questions: [relations, KEY_WIDTH]."""
-    middles = np.stack([encoder.keys([_plain_words(ask) for ask in r.asks]).mean(0) for r in known])
+    middles = np.stack([encoder.keys([_plain_words(ask) for ask in _some(r.asks)]).mean(0) for r in known])
     return np.asarray(middles / np.linalg.norm(middles, axis=1, keepdims=True), np.float32)
+
+
+def _some(asks: Sequence[str]) -> Sequence[str]:
+    """Enough of them, from everywhere in the list, to know their middle."""
+    return asks[:: max(1, len(asks) // 32)]
 
 
 def _plain_words(wording: str) -> tuple[str, ...]:
@@ -257,7 +275,7 @@ def _recall(encoder: Encoder, away: Sequence[Relation]) -> float:
         if len(group) < 2:
             continue
         taught = [(i, ask) for i, r in enumerate(group) for ask in r.asks[::4]]
-        asked = [(i, ask) for i, r in enumerate(group) for ask in r.asks[1::2]]
+        asked = [(i, ask) for i, r in enumerate(group) for ask in r.asks[1::6]]
         known = encoder.keys([_plain_words(ask) for _, ask in taught])
         near = encoder.keys([_plain_words(ask) for _, ask in asked]) @ known.T
         hits += sum(taught[j][0] == i for (i, _), j in zip(asked, near.argmax(1).tolist(), strict=True))

@@ -1,7 +1,7 @@
 """The wordings that a router learns from: relations of the business world, and how people ask for them.
 
-The lexicon is our own text, a file a kind of subject, a relation a line: noun phrases, questions, statements. It knows no base; names are
-made up here, so that none is learnt. Wordings of the examination (`memory.examiner`) are not in here.
+The lexicon is our own text, a file a kind of subject, a relation a line: noun phrases, questions, statements. It knows
+no base; names are made up here, so that none is learnt. Wordings of the exam (`memory.examiner`) are not in here.
 """
 
 from __future__ import annotations
@@ -67,9 +67,12 @@ class Relation:
 
     def is_like(self, other: Relation) -> bool:
         """Whether the two ask alike of different kinds of subject: neither is a counterexample of the other."""
-        return (
-            not set(self.nouns).isdisjoint(other.nouns) or self.id.split("_")[-1] == other.id.split("_")[-1]
-        )
+        return not set(self.nouns).isdisjoint(other.nouns) or self.matter == other.matter
+
+    @property
+    def matter(self) -> str:
+        """What is asked, whatever it is asked of: the last part of the id."""
+        return self.id.rpartition("_")[2]
 
     def wording(self, random: random.Random) -> str:
         """A question with {e} in it."""
@@ -96,9 +99,30 @@ def _lines(file: Traversable) -> Iterator[dict[str, Any]]:
 
 
 @cache
-def lines(name: str) -> tuple[str, ...]:
-    """A list of the lexicon: `leads` and `tails` stand around questions and say nothing about what is asked, `topics`
-    are what rules are about, `general` are messages that no company's facts answer."""
+def leads() -> tuple[str, ...]:
+    """What stands before a question and says nothing about what is asked."""
+    return _list("leads")
+
+
+@cache
+def tails() -> tuple[str, ...]:
+    """The same behind it."""
+    return _list("tails")
+
+
+@cache
+def topics() -> tuple[str, ...]:
+    """What rules and how-tos are about: facts without a name. {n} stands for a number."""
+    return _list("topics")
+
+
+@cache
+def general() -> tuple[str, ...]:
+    """Messages that no company's facts answer. {a} and {b} stand for numbers."""
+    return _list("general")
+
+
+def _list(name: str) -> tuple[str, ...]:
     file = resources.files("inhouse.memory").joinpath("lexicon", f"{name}.txt")
     return tuple(file.read_text(encoding="utf-8").splitlines())
 
@@ -108,26 +132,23 @@ def vocabulary() -> Vocabulary:
     """The words of the lexicon's questions."""
     common: set[str] = set(STARTERS)
     acronyms: set[str] = set()
+    counts: Counter[str] = Counter()  # in how many relations' questions
     for relation in relations():
-        for text in (*relation.asks, *relation.says, *(f"the {noun}" for noun in relation.nouns)):
-            for i, word in enumerate(words_of(text.replace(E, "it").replace("{a}", "it"))):
-                common.add(word.text)
-                if i and word.raw[:1].isupper():
-                    acronyms.add(word.raw)
-    for text in (*FRAMES, *lines("leads"), *lines("tails"), *_MORE_WORDS):
+        asked = [words_of(ask.replace(E, _NAME)) for ask in relation.asks]
+        said = [words_of(text.replace(E, _NAME).replace("{a}", _NAME)) for text in relation.says]
+        for words in (*asked, *said, *(words_of(f"the {noun}") for noun in relation.nouns)):
+            common.update(word.text for word in words)
+            acronyms.update(word.raw for word in words[1:] if word.raw[:1].isupper())
+        counts.update({word.text for words in asked for word in words})
+    for text in (*FRAMES, *leads(), *tails(), *_MORE_WORDS):
         common |= {word.text for word in words_of(text)}
-    return Vocabulary.of(common, acronyms | _CAPITALISED, _weights())
-
-
-def _weights() -> dict[str, float]:
-    """Of each word, how few relations' questions it stands in, as a share of the scale from all to one."""
-    counts: Counter[str] = Counter()
-    for relation in relations():
-        counts.update({word.text for ask in relation.asks for word in words_of(ask.replace(E, ""))})
     most = math.log(1 + len(relations()))
-    return {word: 1 - math.log(1 + count) / most for word, count in counts.items()}
+    weights = {word: 1 - math.log(1 + count) / most for word, count in counts.items()}
+    return Vocabulary.of(common, acronyms | _CAPITALISED, weights)
 
 
+_NAME = "it"
+"""In place of a name: a word that no question is about."""
 _MORE_WORDS = (
     "write draft compose letter email mail message json object sql query select where table compare cheaper more less "
     "larger smaller earlier later older newer translate summarise summarize explain describe list count sum return "
@@ -298,9 +319,9 @@ def filled(random: random.Random, text: str) -> str:
     """The text with politeness or haste around it."""
     where = random.random()
     if where < 0.6:
-        lead = random.choice(lines("leads"))
+        lead = random.choice(leads())
         between = random.choice((", ", ", ", " ", ": ", " - ", "! ", ". "))
         text = lead + between + (text if text.startswith(E) else text[:1].lower() + text[1:])
     if where > 0.45:
-        text = f"{text.rstrip('?.')}{random.choice((' ', ' ', ', ', '? ', ' - '))}{random.choice(lines('tails'))}"
+        text = f"{text.rstrip('?.')}{random.choice((' ', ' ', ', ', '? ', ' - '))}{random.choice(tails())}"
     return text
