@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from inhouse.memory import gate
-from inhouse.memory.asking import Asking, asking
+from inhouse.memory.asking import PLACEHOLDER, Asking, asking
 from inhouse.memory.evidence import FEATURES, Candidate, Reading, candidates, read
 from inhouse.memory.index import KeyIndex, masked
 from inhouse.memory.names import NameMatch
@@ -109,11 +109,13 @@ def decide(
 
 
 def _without_names(text: str, reading: Reading) -> str:
-    """The text with a plain word for each known name: a name may hold points, figures and capitals."""
+    """The text with a placeholder for each known name: a name may hold points, figures and capitals."""
     for match in sorted(reading.matches, key=lambda m: -m.start):
         if match.end > match.start:
             text = (
-                text[: reading.words[match.start].start] + "Name" + text[reading.words[match.end - 1].end :]
+                text[: reading.words[match.start].start]
+                + PLACEHOLDER
+                + text[reading.words[match.end - 1].end :]
             )
     return text
 
