@@ -148,9 +148,9 @@ def test_a_task_about_a_stranger_or_a_misspelt_name_is_given_nothing(bold: Route
 
 
 def test_what_is_said_of_other_things_first_is_no_text_to_answer_from(bold: Router) -> None:
-    chatter = "I am getting ready for the meeting with all the auditors on Monday."
+    chatter = "The auditors come on Monday to look at all our books for the year."
     assert "boss" in ids(ask(bold, FACTS, f"{chatter} Who runs Brightoak Motors?"))
-    told = "Since the spring Brightoak Motors has been led by a team of two women from Leeds."
+    told = "Brightoak Motors has since the spring been led by a team of two women from Leeds."
     for text in (f"{told} Who runs Brightoak Motors?", f"{chatter * 4} Who runs Brightoak Motors?"):
         assert "brings the text" in ask(bold, FACTS, text).why["reason"]
 

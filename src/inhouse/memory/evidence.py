@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from inhouse.memory.encoder import Floats, softmax
-from inhouse.memory.famous import FAMOUS
+from inhouse.memory.famous import famous_places
 from inhouse.memory.index import Entry, KeyIndex, Wording, masked
 from inhouse.memory.kinds import STORED, stored_kind
 from inhouse.memory.names import MASK, STARTERS, NameMatch, name_runs, rivals, tells_case
@@ -92,7 +92,8 @@ def read(index: KeyIndex, text: str, borrowed: Sequence[NameMatch] = ()) -> Read
     runs = name_runs(words, index.vocabulary)
     foreign = [i for start, stop in runs for i in range(start, stop) if i not in taken]
     has_case = tells_case(words)
-    strange = [i for i in foreign if words[i].text not in FAMOUS]
+    known = famous_places(words) if foreign else set()
+    strange = [i for i in foreign if i not in known]
     strong = [i for i in strange if has_case or words[i].has_digit]
     spans = [(match.start, match.end) for match in matches]
     rests = {match.end: match.rest for match in matches if match.rest}

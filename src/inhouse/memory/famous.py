@@ -1,10 +1,63 @@
 """Proper names that everybody knows: countries, cities, works, people, languages. A question with one of these is
-about the world rather than about a company's data, unless a fact says otherwise. Data only.
+about the world rather than about a company's data, unless a fact says otherwise. It knows a list, and no bank.
 """
 
 from __future__ import annotations
 
-from inhouse.memory.words import fold, listed
+from collections.abc import Sequence
+from functools import cache
+
+from inhouse.memory.phrases import famous, vocabulary
+from inhouse.memory.words import Word, fold, listed, words_of
+
+DISTINCTIVE = 7
+"""Letters from which on a famous surname is told by itself: Shakespeare, but not any Ford or Miller."""
+_SURNAMES = frozenset(
+    listed(
+        """
+        johnson williams anderson jackson robinson thompson martinez hernandez rodriguez gonzalez mitchell roberts
+        phillips campbell edwards collins stewart sanchez richardson patterson simmons harrison hamilton marshall
+        sullivan peterson coleman jenkins bennett hughes morrison ferguson johnston
+        """
+    )
+)
+
+
+def famous_places(words: Sequence[Word]) -> set[int]:
+    """Which of the words stand for something that everybody knows."""
+    found: set[int] = set()
+    for i, word in enumerate(words):
+        if word.text in FAMOUS or word.text in _alone():
+            found.add(i)
+        for name in _longer().get(word.text, ()):
+            if tuple(w.text for w in words[i : i + len(name)]) == name:
+                found |= set(range(i, i + len(name)))
+    return found
+
+
+@cache
+def _alone() -> frozenset[str]:
+    """Names of one word, and surnames that nobody else has."""
+    last = (name[-1] for name in _names() if len(name) > 1)
+    plain = _SURNAMES | vocabulary().common
+    surnames = (word for word in last if len(word) >= DISTINCTIVE and word not in plain)
+    return frozenset(name[0] for name in _names() if len(name) == 1) | frozenset(surnames)
+
+
+@cache
+def _longer() -> dict[str, list[tuple[str, ...]]]:
+    """Names of several words, by the first."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for name in _names():
+        if len(name) > 1:
+            found.setdefault(name[0], []).append(name)
+    return found
+
+
+@cache
+def _names() -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(word.text for word in words_of(name)) for name in famous())
+
 
 FAMOUS = frozenset(
     fold(name)

@@ -122,6 +122,12 @@ def general() -> tuple[str, ...]:
     return _list("general")
 
 
+@cache
+def famous() -> tuple[str, ...]:
+    """Names that everybody knows."""
+    return _list("famous")
+
+
 def _list(name: str) -> tuple[str, ...]:
     file = resources.files("inhouse.memory").joinpath("lexicon", f"{name}.txt")
     return tuple(file.read_text(encoding="utf-8").splitlines())
