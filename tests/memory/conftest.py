@@ -17,7 +17,7 @@ from inhouse.model.weights import load_base
 from inhouse.schema import Fact
 from inhouse.text.tokenizer import Tokenizer
 
-QUICK = LearnSettings(steps=40, more_steps=10, questions_a_step=64, banks=5)
+QUICK = LearnSettings(steps=40, more_steps=10, questions_a_step=64, banks=5, middle_asks=3)
 
 
 def fact(id: str, question: str, answer: str, **fields: Any) -> Fact:

@@ -28,7 +28,7 @@ from tests.memory.conftest import fact
 pytestmark = pytest.mark.timeout(600)  # the first test that needs a router makes it
 
 BASE, OTHER = "b" * 64, "c" * 64
-LEAST = LearnSettings(steps=2, more_steps=1, questions_a_step=16, banks=1)
+LEAST = LearnSettings(steps=2, more_steps=1, questions_a_step=16, banks=1, middle_asks=1)
 """As little as makes a router at all."""
 
 

@@ -27,8 +27,10 @@ TURNS = frozenset(
     )
 )
 """Words that make another question of the same words."""
-TELLING = 0.45
+TELLING = 0.39
 """Weight of a word that tells what a question is about: see Vocabulary."""
+SWAPPED, MISSED = 0.35, 0.6
+"""The same where the wording has a word for it that tells even more, and the question lacks it."""
 MOST_FOR_A_NAME = 64
 """Facts of one name that are looked at: the closest in meaning."""
 MOST_NAMELESS = 8
@@ -336,17 +338,20 @@ def _is_elsewhere(index: KeyIndex, reading: Reading, wording: Wording) -> bool:
     if any(not all(index.is_ambient(key) for key in keys) for keys in wording.names):
         return False
     ours, theirs = reading.forms[0], wording.masked
+    added = _most_telling(index, ours, theirs)
+    return added >= TELLING or (added >= SWAPPED and _most_telling(index, theirs, ours) >= MISSED)
 
-    def strangers(one: Sequence[str], other: Sequence[str]) -> bool:
-        return any(
-            index.vocabulary.weight(word) >= TELLING
-            and word != MASK
-            and not any(_alike(word, w) for w in other)
+
+def _most_telling(index: KeyIndex, one: Sequence[str], other: Sequence[str]) -> float:
+    """The weight of the most telling word that one side has and the other lacks."""
+    return max(
+        (
+            index.vocabulary.weight(word)
             for word in one
-            if word not in FILLERS
-        )
-
-    return strangers(ours, theirs)
+            if word != MASK and word not in FILLERS and not any(_alike(word, w) for w in other)
+        ),
+        default=0.0,
+    )
 
 
 def _said(index: KeyIndex, wanted: Sequence[str], there: Sequence[str]) -> float:

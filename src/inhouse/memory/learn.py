@@ -45,6 +45,8 @@ class LearnSettings:
     held_out: float = 0.2
     """Share of the relations that the encoder does not see before the gate is trained."""
     banks: int = 120
+    middle_asks: int = 32
+    """About so many of a relation's wordings make its middle."""
     seed: int = 0
 
 
@@ -69,7 +71,7 @@ KIND_SHARE = 0.2
 
 
 def learn(words: WordTable, settings: LearnSettings = LearnSettings()) -> Iterator[Progress]:
-    """Trains a router over a base's embeddings; about a minute on one core."""
+    """Trains a router over a base's embeddings; some ten minutes on one core."""
     began = time.process_time()
     random = Random(settings.seed)
     every = list(relations())
@@ -97,7 +99,7 @@ def learn(words: WordTable, settings: LearnSettings = LearnSettings()) -> Iterat
             )
         yield Progress(at, total, loss, recall)
     held = Encoder({name: t.detach().clone() for name, t in tensors.items()}, words)
-    anchors = _anchors(held, learnt)
+    anchors = _anchors(held, learnt, settings)
     pool = [*seen, *(_halves(r) for r in away)]
     rows: list[list[float]] = []
     wanted: list[float] = []
@@ -117,7 +119,7 @@ def learn(words: WordTable, settings: LearnSettings = LearnSettings()) -> Iterat
         yield Progress(at, total)
     doors = _train_gate(torch.tensor(rows), torch.tensor(wanted), settings.seed)
     high, low, figures = _thresholds(doors, tests)
-    start = torch.from_numpy(parted(_anchors(held, every)))
+    start = torch.from_numpy(parted(_anchors(held, every, settings)))
     for loss in _classify(tensors, words, every, start, settings, settings.more_steps, random):
         at += 1
         yield Progress(at, total, loss)
@@ -130,8 +132,8 @@ def learn(words: WordTable, settings: LearnSettings = LearnSettings()) -> Iterat
         "calibration": figures,
         "seed": settings.seed,
     }
-    router = with_rounded(Router(trained, doors, _anchors(trained, every), high, low, about))
-    router = replace(router, anchors=_anchors(router.encoder, every))
+    router = with_rounded(Router(trained, doors, _anchors(trained, every, settings), high, low, about))
+    router = replace(router, anchors=_anchors(router.encoder, every, settings))
     yield Progress(total, total, router=router)
 
 
@@ -250,15 +252,20 @@ def _as_words(random: Random, wording: str) -> tuple[str, ...]:
     return tuple(out) or (MASK,)
 
 
-def _anchors(encoder: Encoder, known: Sequence[Relation]) -> Floats:
+def _anchors(encoder: Encoder, known: Sequence[Relation], settings: LearnSettings) -> Floats:
     """The middle of each relation's questions: [relations, KEY_WIDTH]."""
-    middles = np.stack([encoder.keys([_plain_words(ask) for ask in _some(r.asks)]).mean(0) for r in known])
+    middles = np.stack(
+        [
+            encoder.keys([_plain_words(ask) for ask in _some(r.asks, settings.middle_asks)]).mean(0)
+            for r in known
+        ]
+    )
     return np.asarray(middles / np.linalg.norm(middles, axis=1, keepdims=True), np.float32)
 
 
-def _some(asks: Sequence[str]) -> Sequence[str]:
-    """Enough of them, from everywhere in the list, to know their middle."""
-    return asks[:: max(1, len(asks) // 32)]
+def _some(asks: Sequence[str], number: int) -> Sequence[str]:
+    """About so many of them, from everywhere in the list."""
+    return asks[:: max(1, len(asks) // number)]
 
 
 def _plain_words(wording: str) -> tuple[str, ...]:

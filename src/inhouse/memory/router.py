@@ -24,7 +24,7 @@ from inhouse.memory.names import Vocabulary
 from inhouse.memory.phrases import vocabulary
 from inhouse.model.weights import write_tensors
 
-FORM = 2
+FORM = 3
 """Changes when old files can no longer be read."""
 
 

@@ -33,10 +33,13 @@ FOR_A_NAME = 2
 """Facts of one subject that a task is given."""
 USED = 0.35
 """Meaning from which on a task is taken to need a fact of a subject that it names."""
-KIN = 0.5
-"""Meaning from which on a question about a known subject is of the bank's kind."""
-KIN_STRANGE = 0.45
+KIN = 0.3
+"""Meaning from which on a question about a known subject, or what nearly is one, is of the bank's kind."""
+KIN_STRANGE = 0.34
 """The same where a name is asked about that neither the bank nor everybody knows."""
+KIN_LEAST = 0.25
+KIN_ELSEWHERE = 0.45
+"""The same, to the bank's wordings and to the lexicon's, where such a name has several words."""
 KIN_UNSURE = 0.6
 """The same where a word may be such a name, in a text whose capitals tell nothing."""
 SURE_NAME = 1.2
@@ -103,7 +106,7 @@ def decide(
             return Decision("exact", sure, why)
         near = tuple(hit for hit in hits if hit.gate >= NEXT * hits[0].gate)[:MOST_UNSURE]
         return Decision("several", near, why)
-    if refuses and _is_of_the_banks_kind(index, router, reading, spoken):
+    if refuses and _is_of_the_banks_kind(index, router, reading):
         return Decision("refused", why={**why, "reason": "a question of the bank's kind, and no fact for it"})
     return Decision("none", why={**why, "reason": "no fact is asked for"})
 
@@ -163,15 +166,18 @@ def _needed(index: KeyIndex, wants: Asking, spoken: Sequence[NameMatch], now: fl
     return tuple(sorted(hits.values(), key=lambda h: -h.gate))[:MOST_HITS]
 
 
-def _is_of_the_banks_kind(
-    index: KeyIndex, router: Router, reading: Reading, spoken: Sequence[NameMatch]
-) -> bool:
-    """Whether a question is one that the bank might well answer: about its subjects, or in its words."""
-    known = (index.keys @ reading.keys.T).max(1)
-    best = float(known.max())
-    if any(m.coverage == 1 and m.cost <= SURE_NAME for m in reading.matches):
-        return max(best, float((router.anchors @ reading.keys.T).max())) >= KIN
-    return (reading.strange > 0 and best >= KIN_STRANGE) or (reading.strange_words > 0 and best >= KIN_UNSURE)
+def _is_of_the_banks_kind(index: KeyIndex, router: Router, reading: Reading) -> bool:
+    """Whether a question is one that the bank might well answer: about its subjects or what is nearly one, or in its
+    words, or about a stranger in the words of some company's table."""
+    best = float((index.keys @ reading.keys.T).max())
+    elsewhere = float((router.anchors @ reading.keys.T).max())
+    if (reading.matches or reading.adjoining) and max(best, elsewhere) >= KIN:
+        return True
+    if reading.strange and best >= KIN_STRANGE:
+        return True
+    if reading.strange > 1 and best >= KIN_LEAST and elsewhere >= KIN_ELSEWHERE:
+        return True
+    return reading.strange_words > 0 and best >= KIN_UNSURE
 
 
 def _earlier_names(index: KeyIndex, earlier: Sequence[str]) -> list[NameMatch]:
