@@ -1,4 +1,4 @@
-"""python -m benchmarks.memory bank | weights | using | larger | summary: see --help of each."""
+"""python -m benchmarks.memory all | bank | weights | using | larger | table | summary: see --help of each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from pathlib import Path
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
     commands = parser.add_subparsers(dest="command", required=True)
+    every = commands.add_parser(
+        "all", help="the bank, its rivals and facts used, and the page; goes on where it was"
+    )
+    every.add_argument(
+        "--corpus", type=Path, required=True, help="general text, as recipes/seedling reads it"
+    )
+    every.add_argument("--folder", type=Path, required=True, help="for finished runs, routers and adapters")
     weights = commands.add_parser("weights", help="tune the rivals and examine them; goes on where it was")
     weights.add_argument(
         "--corpus", type=Path, required=True, help="general text, as recipes/seedling reads it"
@@ -41,7 +48,20 @@ def main() -> None:
     options = parser.parse_args()
     from benchmarks.memory import weights as runs
 
-    if options.command == "weights":
+    if options.command == "all":
+        from benchmarks.memory import bank as banks
+        from benchmarks.memory import table
+        from benchmarks.memory import using as tasks
+
+        folder: Path = options.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        bank_runs, weight_runs = folder / "bank.jsonl", folder / "weights.jsonl"
+        banks.run(options.corpus, folder / "routers", bank_runs)
+        runs.weights(options.corpus, weight_runs)
+        tasks.using(options.corpus, folder / "routers", folder / "using.jsonl", routes=tasks.ROUTES)
+        table.write(bank_runs, weight_runs)
+        print(tasks.summary(folder / "using.jsonl"))
+    elif options.command == "weights":
         runs.weights(options.corpus, options.out, sizes=options.n, only=options.only)
     elif options.command == "bank":
         from benchmarks.memory import bank as banks
