@@ -42,8 +42,8 @@ def test_every_method_is_drawn_for_every_number_of_facts() -> None:
 
 def test_a_line_ends_at_the_mean_of_its_runs() -> None:
     low, high = run("lora", 100, 40.0, 0.2), run("lora", 100, 40.0, 0.6)
-    (taught, _), *_ = [drawn([], [low, high])]
-    x, y = map(float, taught[1].split()[-1].split(","))
+    (_, taught), *_ = drawn([], [low, high])
+    x, y = map(float, taught.split()[-1].split(","))
     assert x == curves.PANEL - 16 and abs(y - (curves.TOP + curves.PLOT * 0.6)) < 0.1
 
 
