@@ -135,8 +135,17 @@ def test_nothing_is_kept_of_keys_that_are_gone(index: KeyIndex, router: Router) 
     index.between(index.entries["long"].rows, router.anchors)
     index.middle(index.entries["long"].rows, router.anchors)
     assert index._between is not None and index._middles
+    middle, _ = index.middle(index.entries["long"].rows, router.anchors)
     index.discard("long")
     assert index._between is None and not index._middles
+    assert not middle.any(), "for a fact of one wording it is the key itself"
+
+
+def test_nothing_is_kept_of_a_fact_whose_keys_others_share(index: KeyIndex, router: Router) -> None:
+    index.put([PRICE, OTHER])
+    index.middle(index.entries["other"].rows, router.anchors)
+    index.discard("other")
+    assert len(index.keys) == 2 and not index._middles
 
 
 def test_an_empty_index_has_no_keys_left(index: KeyIndex) -> None:

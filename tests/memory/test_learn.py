@@ -15,7 +15,16 @@ from inhouse.memory.encoder import KEY_WIDTH, MOST_WORDS, Encoder, WordTable
 from inhouse.memory.episodes import Episode, episode
 from inhouse.memory.gate import probabilities
 from inhouse.memory.kinds import FITS
-from inhouse.memory.learn import MOST_SURE, SURE, LearnSettings, _halves, _less_wordings, _thresholds, learn
+from inhouse.memory.learn import (
+    MOST_SURE,
+    SURE,
+    LearnSettings,
+    _alike,
+    _halves,
+    _less_wordings,
+    _thresholds,
+    learn,
+)
 from inhouse.memory.names import MASK
 from inhouse.memory.phrases import Relation, relations
 from inhouse.memory.router import Router
@@ -71,6 +80,13 @@ def test_wordings_that_the_gate_is_asked_with_are_not_those_that_were_learnt() -
         assert {*learnt.asks, *asked.asks} == set(relation.asks)
         taught, other = _halves(relation)
         assert set(taught.asks).isdisjoint(other.asks) and set(taught.nouns).isdisjoint(other.nouns)
+
+
+def test_relations_that_ask_alike_are_those_that_say_so() -> None:
+    pool = relations()[::5]
+    alike = _alike(pool)
+    assert alike.any()
+    assert alike.tolist() == [[one is not other and one.is_like(other) for other in pool] for one in pool]
 
 
 def test_progress_ends_with_the_router_and_says_what_it_reached(router: Router) -> None:

@@ -74,6 +74,27 @@ def test_a_taught_wording_is_answered_whatever_the_gate_says(shy: Router, text: 
     assert decision.hits[0].gate == 1
 
 
+@pytest.mark.parametrize("stranger", ["Netflix", "Mozart", "Gribnak"])
+def test_a_famous_name_is_not_the_company_that_every_fact_is_about(bold: Router, stranger: str) -> None:
+    asked = (
+        "address",
+        "boss",
+        "founding year",
+        "tax number",
+        "web site",
+        "bank",
+        "lawyer",
+        "motto",
+        "logo",
+        "rent",
+    )
+    air = [fact(f"f{i}", f"What is the {what} of Plimsor?", f"answer {i}") for i, what in enumerate(asked)]
+    assert len(air) > AMBIENT_LEAST
+    trusting = replace(bold, high=1e-6, low=1e-6)  # anything but what no gate may pass
+    assert "f0" in ids(ask(trusting, air, "What is the address of Plimsor?"))
+    assert not ask(trusting, air, f"What is the address of {stranger}?").hits
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -147,18 +168,12 @@ def test_a_task_about_a_stranger_or_a_misspelt_name_is_given_nothing(bold: Route
         assert ask(bold, FACTS, f"Write a mail about the price of {name}.").kind == "none"
 
 
-def test_what_is_said_of_other_things_first_is_no_text_to_answer_from(bold: Router) -> None:
-    chatter = "The auditors come on Monday to look at all our books for the year."
-    assert "boss" in ids(ask(bold, FACTS, f"{chatter} Who runs Brightoak Motors?"))
-    told = "Brightoak Motors has since the spring been led by a team of two women from Leeds."
-    for text in (f"{told} Who runs Brightoak Motors?", f"{chatter * 4} Who runs Brightoak Motors?"):
-        assert "brings the text" in ask(bold, FACTS, text).why["reason"]
-
-
 def test_who_brings_a_text_is_left_alone(bold: Router) -> None:
     question = "What is the price of Zorvex A17?"
     assert ask(bold, FACTS[:1], question).kind == "exact"
     text = "The new price list says that Zorvex A17 costs 99 euros. "
+    told = "This pump costs five euros more since the last price rise. "
+    assert ask(bold, FACTS[:1], told + question, refuses=True).kind == "none"
     decision = ask(bold, FACTS[:1], text + question, refuses=True)
     assert decision.kind == "none" and "brings the text" in decision.why["reason"]
 

@@ -7,7 +7,6 @@ English and no facts.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inhouse.memory.words import listed, words_of
@@ -16,10 +15,6 @@ LONGEST_QUESTION = 32
 """Words of a direct question; a longer message is a task or a text."""
 LEAST_CONTEXT = 8
 """Words of statements that make a message bring its own text."""
-MOST_CHATTER = 30
-"""Words that somebody may say about other things before asking about a known subject."""
-PLACEHOLDER = "Xname"
-"""Stands for a known name: a word with a capital, no point and no figure in it."""
 LEAST_TEXT = 4
 """Words beyond which "translate", "correct" and their like bring their own text."""
 MOST_CLAUSES = 12
@@ -113,13 +108,11 @@ class Asking:
 
 
 def asking(text: str, plain: str | None = None) -> Asking:
-    """Looks at a user's message; `plain` is the same with PLACEHOLDER for its known names."""
+    """Looks at a user's message; `plain` is the same with simple words for its names."""
     plain = _ABBREVIATION.sub(r"\1", (text if plain is None else plain).replace("...", " "))
     sentences = [s for s in map(str.strip, _SENTENCE_END.split(plain)) if words_of(s)]
     words = [word.text for word in words_of(plain)]
     said = [s for s in sentences if _is_statement(s)]
-    if _is_chatter(said, [s for s in sentences if s not in said]):
-        said = []
     told = sum(len(words_of(s)) for s in said)
     figures = any(word.has_digit for s in said for word in words_of(s))
     brings_text = len(sentences) > 1 and (told >= LEAST_CONTEXT or (figures and told >= 4))
@@ -144,12 +137,6 @@ def _is_statement(sentence: str) -> bool:
         return False
     first = _first(sentence)
     return first not in _TASKS | _ASKS | _PERSONAL | _OPENERS and len(words_of(sentence)) >= 4
-
-
-def _is_chatter(said: Sequence[str], asked: Sequence[str]) -> bool:
-    """Whether what is told is no text to answer from: it names none of the known subjects, and the question does."""
-    few = sum(len(words_of(s)) for s in said) <= MOST_CHATTER
-    return few and any(PLACEHOLDER in s for s in asked) and not any(PLACEHOLDER in s for s in said)
 
 
 def _first(sentence: str) -> str:

@@ -62,7 +62,7 @@ def episode(random: Random, pool: Sequence[tuple[Relation, Relation]], *, subjec
     for taught, _ in pool:
         kinds.setdefault(taught.of, []).append(taught.id)
     usable = [ids for ids in kinds.values() if len(ids) >= 3] or [list(taught_side)]
-    chosen = _some(random, usable, random.choice((1, 2, 3, 5)))
+    chosen = _kinds(random, usable, random.choice((1, 2, 3, 5)))
     company = f"{made_word(random)} {made_word(random)}" if random.random() < 0.3 else None
     facts: list[Fact] = []
     queries: list[Query] = []
@@ -115,9 +115,9 @@ def episode(random: Random, pool: Sequence[tuple[Relation, Relation]], *, subjec
     return Episode(tuple(facts), tuple(queries))
 
 
-def _some(random: Random, kinds: Sequence[list[str]], number: int) -> list[list[str]]:
+def _kinds(random: Random, usable: Sequence[list[str]], number: int) -> list[list[str]]:
     """Kinds of subject, those of whom much is asked more often."""
-    left = list(kinds)
+    left = list(usable)
     found: list[list[str]] = []
     while left and len(found) < number:
         found.append(left.pop(random.choices(range(len(left)), [len(ids) for ids in left])[0]))

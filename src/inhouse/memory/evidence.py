@@ -133,6 +133,8 @@ class Candidate:
     entry: Entry
     features: list[float]
 
+    is_same: bool = False
+    """The question has the very words of the wording, and no name that the bank does not know stands in for one."""
     is_turned: bool = False
     """The question denies, or turns to a time or a person beside the one in the wording: "who was ... before"."""
     is_elsewhere: bool = False
@@ -144,7 +146,7 @@ class Candidate:
         """Whether the question is a taught wording, word for word, and nothing besides: no gate is needed."""
         seen = dict(zip(FEATURES, self.features, strict=True))
         clean = ("slips", "adjoining", "strange_names", "strange_words", "other_names", "figures")
-        return seen["same"] == 1 and seen["coverage"] == 1 and not any(seen[name] for name in clean)
+        return self.is_same and seen["coverage"] == 1 and not any(seen[name] for name in clean)
 
 
 def _doubt(match: NameMatch) -> float:
@@ -210,7 +212,8 @@ def candidates(index: KeyIndex, reading: Reading, anchors: Floats) -> list[Candi
         evidence = _features(index, reading, entry.wordings[best], measured)
         wording = entry.wordings[best]
         is_turned = bool(TURNS & (set(reading.forms[0]) ^ set(wording.masked)))
-        out.append(Candidate(entry, evidence, is_turned, _is_elsewhere(index, reading, wording)))
+        is_same = reading.forms[0] == wording.masked
+        out.append(Candidate(entry, evidence, is_same, is_turned, _is_elsewhere(index, reading, wording)))
     return out
 
 

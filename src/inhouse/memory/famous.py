@@ -7,20 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from inhouse.memory.phrases import famous, vocabulary
+from inhouse.memory.phrases import famous
 from inhouse.memory.words import Word, fold, listed, words_of
-
-DISTINCTIVE = 7
-"""Letters from which on a famous surname is told by itself: Shakespeare, but not any Ford or Miller."""
-_SURNAMES = frozenset(
-    listed(
-        """
-        johnson williams anderson jackson robinson thompson martinez hernandez rodriguez gonzalez mitchell roberts
-        phillips campbell edwards collins stewart sanchez richardson patterson simmons harrison hamilton marshall
-        sullivan peterson coleman jenkins bennett hughes morrison ferguson johnston
-        """
-    )
-)
 
 
 def famous_places(words: Sequence[Word]) -> set[int]:
@@ -37,11 +25,8 @@ def famous_places(words: Sequence[Word]) -> set[int]:
 
 @cache
 def _alone() -> frozenset[str]:
-    """Names of one word, and surnames that nobody else has."""
-    last = (name[-1] for name in _names() if len(name) > 1)
-    plain = _SURNAMES | vocabulary().common
-    surnames = (word for word in last if len(word) >= DISTINCTIVE and word not in plain)
-    return frozenset(name[0] for name in _names() if len(name) == 1) | frozenset(surnames)
+    """Names of one word. A surname alone may be anybody's."""
+    return frozenset(name[0] for name in _names() if len(name) == 1)
 
 
 @cache

@@ -120,9 +120,10 @@ class Kin:
     """The rows of `free`."""
 
 
-MOST_BETWEEN = 4_000_000
-"""Cosines between keys that an index keeps at hand (16 MB)."""
-MOST_MIDDLES = 2000
+MOST_BETWEEN = 2_000_000
+"""Cosines between keys that an index keeps at hand (8 MB)."""
+MOST_MIDDLES = 256
+"""Middles of wordings that it keeps (1.5 MB)."""
 MOST_BESIDE = 64
 """Relations of one kind of subject that are told apart."""
 
@@ -175,6 +176,7 @@ class KeyIndex:
         if entry is None:
             return
         self._kin = None
+        self._forget_closeness()
         for key in self._names_of(entry):
             self.names.discard(key)
             self.by_name[key].discard(fact_id)
@@ -213,7 +215,8 @@ class KeyIndex:
         return known[2][list(rows)]
 
     def middle(self, rows: tuple[int, ...], anchors: Floats) -> tuple[Floats, Floats]:
-        """The middle of these keys [KEY_WIDTH], of length 1, and its cosines with the anchors [A]."""
+        """The middle of these keys [KEY_WIDTH], of length 1, and its cosines with the anchors [A]. Like all that is
+        kept here, it wants the lock of whoever owns the index."""
         known = self._middles_of
         if known is None or known[0] is not self.keys or known[1] is not anchors:
             self._middles_of, self._middles = (self.keys, anchors), {}
@@ -249,6 +252,15 @@ class KeyIndex:
         self.keys = np.concatenate([self.keys, self.encoder.keys(new)])
         self.by_row += [set() for _ in new]
 
+    def _forget_closeness(self) -> None:
+        """Wipes what is kept of keys: for a fact of one wording the middle is its key."""
+        if self._between is not None:
+            self._between[2].fill(0.0)
+        for middle, cosines in self._middles.values():
+            middle.fill(0.0)
+            cosines.fill(0.0)
+        self._between, self._middles_of, self._middles = None, None, {}
+
     def _drop_row(self, words: tuple[str, ...]) -> None:
         """Takes a key out. The last one takes its place: an empty row would count in what is compared."""
         row, last = self._rows.pop(words), len(self.keys) - 1
@@ -261,7 +273,6 @@ class KeyIndex:
                 entry.rows = tuple(row if at == last else at for at in entry.rows)
         self.keys[last] = 0.0
         self.keys = self.keys[:last]
-        self._between, self._middles_of, self._middles = None, None, {}
 
 
 def _kinship(index: KeyIndex) -> Kin:

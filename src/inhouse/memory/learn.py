@@ -147,7 +147,7 @@ SURE: Shares = {
     "general": 0.003,
 }
 """Share of each kind of question that may get a fact that it does not ask for, where it is given as it is. Relations of
-made-up banks lie closer to each other than those of a company's table: a third of the near share is met there."""
+made-up banks lie closer to each other than a company's: in the exam a third to two thirds of the near share is met."""
 UNSURE: Shares = {
     "asked": 0.02,
     "far": 0.01,
@@ -209,9 +209,11 @@ def _classify(
         x = x * _kept(x, settings.dropout, generator)
         keys, owner = encoders.pooled(tensors, x, there), torch.tensor(owners)
         odds = keys @ F.normalize(middles, dim=-1).transpose(1, 2) / settings.temperature
-        odds, owners_ = odds.masked_fill(alike[owner], -1e4).flatten(0, 1), owner.repeat(MEMBERS)
+        odds, owner_of_each = odds.masked_fill(alike[owner], -1e4).flatten(0, 1), owner.repeat(MEMBERS)
         wants = encoders.wanted(tensors, keys).flatten(0, 1)
-        loss = F.cross_entropy(odds, owners_) + KIND_SHARE * F.cross_entropy(wants, kinds[owners_])
+        loss = F.cross_entropy(odds, owner_of_each) + KIND_SHARE * F.cross_entropy(
+            wants, kinds[owner_of_each]
+        )
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -223,10 +225,11 @@ def _classify(
 
 def _alike(pool: Sequence[Relation]) -> Tensor:
     """Which other relations ask alike: [relations, relations]."""
-    sharing: dict[str, list[int]] = defaultdict(list)
+    sharing: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, relation in enumerate(pool):
-        for mark in (*relation.nouns, f"_{relation.matter}"):
-            sharing[mark].append(i)
+        sharing["matter", relation.matter].append(i)
+        for noun in relation.nouns:
+            sharing["noun", noun].append(i)
     found = torch.zeros(len(pool), len(pool), dtype=torch.bool)
     for group in map(torch.tensor, sharing.values()):
         found[group[:, None], group] = True
@@ -256,14 +259,14 @@ def _anchors(encoder: Encoder, known: Sequence[Relation], settings: LearnSetting
     """The middle of each relation's questions: [relations, KEY_WIDTH]."""
     middles = np.stack(
         [
-            encoder.keys([_plain_words(ask) for ask in _some(r.asks, settings.middle_asks)]).mean(0)
+            encoder.keys([_plain_words(ask) for ask in _spread(r.asks, settings.middle_asks)]).mean(0)
             for r in known
         ]
     )
     return np.asarray(middles / np.linalg.norm(middles, axis=1, keepdims=True), np.float32)
 
 
-def _some(asks: Sequence[str], number: int) -> Sequence[str]:
+def _spread(asks: Sequence[str], number: int) -> Sequence[str]:
     """About so many of them, from everywhere in the list."""
     return asks[:: max(1, len(asks) // number)]
 
