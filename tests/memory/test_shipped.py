@@ -70,6 +70,24 @@ def test_another_matter_in_nearly_the_same_words_gets_no_fact(shipped: Router, q
 
 
 @pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("How many vacation days does a manager get?", "refused"),
+        ("Who was the head of purchasing before?", "refused"),
+        ("Hello!", "none"),
+        ("What is the capital of France?", "none"),
+        ("How many days does a leap year have?", "none"),
+    ],
+)
+def test_what_only_a_guard_kept_from_a_fact_is_refused_and_not_left_to_the_base(
+    shipped: Router, question: str, kind: str
+) -> None:
+    asked = [Message(role="user", content=question)]
+    assert decide(bank(shipped), shipped, asked, refuses=True, now=0.0).kind == kind
+    assert decide(bank(shipped), shipped, asked, refuses=False, now=0.0).kind == "none"
+
+
+@pytest.mark.parametrize(
     ("question", "fact"),
     [
         *((question, name) for name, (question, _) in FACTS.items()),

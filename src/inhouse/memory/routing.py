@@ -109,7 +109,7 @@ def decide(
             return Decision("exact", sure, why)
         near = tuple(hit for hit in hits if hit.gate >= NEXT * hits[0].gate)[:MOST_UNSURE]
         return Decision("several", near, why)
-    if refuses and _is_of_the_banks_kind(index, router, reading, spoken):
+    if refuses and (_is_kept_back(router, valid) or _is_of_the_banks_kind(index, router, reading, spoken)):
         return Decision("refused", why={**why, "reason": "a question of the bank's kind, and no fact for it"})
     return Decision("none", why={**why, "reason": "no fact is asked for"})
 
@@ -137,6 +137,12 @@ def _sure(candidate: Candidate, passed: float) -> float:
     if candidate.is_verbatim:
         return 1.0
     return 0.0 if candidate.is_turned or candidate.is_elsewhere else passed
+
+
+def _is_kept_back(router: Router, judged: Sequence[tuple[Candidate, float]]) -> bool:
+    """Whether the gate alone would give a fact that no gate may pass: the question is near enough to be the bank's."""
+    barred = [c.features for c, _ in judged if c.is_turned or c.is_elsewhere]
+    return any(passed >= router.low for passed in gate.probabilities(router.gate, barred))
 
 
 def _is_one_question(hits: Sequence[Hit]) -> bool:
