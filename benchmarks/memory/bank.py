@@ -44,6 +44,11 @@ def run(corpus: Path, routers: Path, out: Path, *, sizes: Sequence[int] = ()) ->
                 line = bank(base, routers, n, seed)
                 append(out, line)
                 print(_sentence(line), flush=True)
+    for seed in SEEDS if 100 in (sizes or SIZES) else ():
+        if not _is_done(out, "experts", 100, seed):
+            line = experts(base, routers, seed)
+            append(out, line)
+            print(line, flush=True)
     for count in WORDINGS:
         if not _is_done(out, f"wordings {count}", 100, SEARCH_SEED):
             line = wordings(base, routers, count)
@@ -89,6 +94,20 @@ def bank(base: Base, routers: Path, n: int, seed: int) -> dict[str, Any]:
     line["general"] = _general(memory, taught, seed)
     line |= _edits(memory, taught, seed)
     return line
+
+
+def experts(base: Base, routers: Path, seed: int) -> dict[str, Any]:
+    """100 facts with an expert each, asked for by the same router, and nothing else: no stored answer, no record."""
+    memory = Memory(base, routers)
+    taught = world.make_facts(100, seed)
+    memory.shelf.put(as_facts(taught))
+    cost = memory.add_experts({f"fact-{i}": fact for i, fact in enumerate(taught)})
+    asked = measure.questions(
+        taught, seed=seed, noisy_questions=400, unknown_questions=200, most_facts=MOST_ASKED
+    )
+    replies, outcomes = memory.ask([question.text for question in asked], "expert")
+    shares = {**measure.tabulate(asked, replies).plain(), "decisions": decisions(outcomes)}
+    return {"phase": "experts", "n": 100, "seed": seed, "expert": shares} | cost
 
 
 def _general(memory: Memory, taught: Sequence[world.Fact], seed: int) -> dict[str, Any]:

@@ -44,6 +44,7 @@ NAMES = {
     "auto": "**memory, all ways together**",
     "exact": "memory, stored answer alone",
     "retrieval": "memory, records in the prompt alone",
+    "expert": "memory, experts alone",
     "base": "the base, nothing taught",
     "lora": "LoRA",
     "abstain": 'LoRA with "I don\'t know" rows and replay',
@@ -54,12 +55,14 @@ NAMES = {
 def write(bank: Path, weights: Path) -> None:
     """Both files' finished runs, as one page."""
     banks = [line for line in read(bank) if line["phase"] == "bank"]
+    experts = [line for line in read(bank) if line["phase"] == "experts"]
     tuned = [line for line in read(weights) if line["phase"] == "report"]
     randoms = [line for line in (*read(bank), *read(weights)) if line["phase"] == "random"]
     searched = [line for line in read(weights) if line["phase"] == "search"]
     found = {
         "machine": machine(),
         "bank": banks,
+        "experts": experts,
         "weights": [_lean(line) for line in tuned],
         "random": [_lean(line) for line in randoms],
         "search": [_lean(line) for line in searched],
@@ -70,7 +73,7 @@ def write(bank: Path, weights: Path) -> None:
     (FOLDER / "memory-curves.svg").write_text(curves.picture(banks, tuned, router_curve()), encoding="utf-8")
     shown = "\n\n".join(
         [
-            _recall(banks, tuned),
+            _recall([*banks, *experts], tuned),
             "![Recall over CPU-seconds of learning](results/memory-curves.svg)",
             _costs(banks),
             _wordings(found["wordings"]),
@@ -103,8 +106,8 @@ def _recall(banks: Sequence[Mapping[str, Any]], tuned: Sequence[Mapping[str, Any
     for n in sorted({line["n"] for line in (*banks, *tuned)}):
         rows: list[tuple[str, list[Mapping[str, Any]]]] = []
         mine = [line for line in banks if line["n"] == n]
-        for way in ("auto", "exact", "retrieval"):
-            rows.append((way, [line[way]["rows"] for line in mine]))
+        for way in ("auto", "exact", "retrieval", "expert"):
+            rows.append((way, [line[way]["rows"] for line in mine if way in line]))
         for method in ("base", "lora", "abstain", "full"):
             rows.append((method, [t["rows"] for t in tuned if (t["n"], t["method"]) == (n, method)]))
         for name, tables in rows:

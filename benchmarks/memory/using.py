@@ -43,8 +43,6 @@ from inhouse.engine.memory import LAYOUT, record, with_records
 from inhouse.memory.routing import FOR_A_NAME, Decision, Hit
 from inhouse.model.adapters import TrainedLora
 from inhouse.schema import Fact, MemoryMode, MemoryUse, Message
-from inhouse.tune.expert_file import to_bytes
-from inhouse.tune.experts import ExpertSettings, ExpertTask, train_experts
 from inhouse.tune.loop import train
 from inhouse.tune.recipe import Recipe
 
@@ -277,24 +275,7 @@ class Bench:
         """An expert for each fact that the tasks need one of, on the shelf; what that cost."""
         ids = {fact.question: fact.id for fact in memory.shelf.all()}
         facts = {task.facts[0].question: task.facts[0] for task in tasks if len(task.facts) == 1}
-        work = [
-            ExpertTask(ids[question], tuple(self.base.example(text, fact.answer) for text in fact.wordings))
-            for question, fact in facts.items()
-        ]
-        began = time.process_time()
-        *_, progress = train_experts(self.base.to_serve(), work, ExpertSettings())
-        cpu_s = time.process_time() - began
-        blobs = {
-            fact_id: to_bytes(result, memory.digest, fact_id, 1)
-            for fact_id, result in progress.results.items()
-            if result.is_exact
-        }
-        memory.shelf.experts |= blobs
-        return {
-            "experts": len(blobs),
-            "expert_cpu_s": round(cpu_s / len(facts), 3),
-            "expert_bytes": round(mean(len(blob) for blob in blobs.values())),
-        }
+        return memory.add_experts({ids[question]: fact for question, fact in facts.items()})
 
 
 @dataclass(frozen=True, slots=True)

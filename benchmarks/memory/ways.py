@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from benchmarks.memory.rivals import NEW_TOKENS, Base
@@ -27,6 +28,8 @@ from inhouse.model.decoder import Decoder
 from inhouse.model.weights import folder_digest
 from inhouse.schema import Bank, EngineRequest, Fact, MemoryMode, MemoryOutcome, MemoryUse, Message, Sampling
 from inhouse.settings import Settings
+from inhouse.tune.expert_file import to_bytes
+from inhouse.tune.experts import ExpertSettings, ExpertTask, train_experts
 
 WAYS: tuple[MemoryMode, ...] = ("auto", "exact", "retrieval", "expert")
 BANK = "bank"
@@ -134,6 +137,27 @@ class Memory:
         files = (self.base.folder / SHIPPED, self._routers / f"{self.digest}.safetensors")
         file = next(file for file in files if file.is_file())
         return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+    def add_experts(self, taught: Mapping[str, Taught]) -> dict[str, Any]:
+        """An expert for each fact, by its id, on the shelf; what that cost."""
+        work = [
+            ExpertTask(fact_id, tuple(self.base.example(text, fact.answer) for text in fact.wordings))
+            for fact_id, fact in taught.items()
+        ]
+        began = time.process_time()
+        *_, progress = train_experts(self.base.to_serve(), work, ExpertSettings())
+        cpu_s = time.process_time() - began
+        blobs = {
+            fact_id: to_bytes(result, self.digest, fact_id, 1)
+            for fact_id, result in progress.results.items()
+            if result.is_exact
+        }
+        self.shelf.experts |= blobs
+        return {
+            "experts": len(blobs),
+            "expert_cpu_s": round(cpu_s / len(taught), 3),
+            "expert_bytes": round(mean(len(blob) for blob in blobs.values())),
+        }
 
     def banks(self) -> Banks:
         """The shelf as an engine asks it."""
