@@ -120,7 +120,7 @@ def test_what_is_kept_of_closeness_is_what_it_would_be_anew(
     index.put(POOL)
     rows = index.entries["long"].rows
     kept = [index.between(rows, router.anchors) for _ in range(2)]
-    monkeypatch.setattr("inhouse.memory.index.MOST_BETWEEN", 0)
+    monkeypatch.setattr("inhouse.memory.index.MOST_BETWEEN", 0)  # as if it were too large to keep them
     anew = index.between(rows, router.anchors)
     assert anew.shape == (len(rows), len(index.keys) + len(router.anchors))
     assert all(np.allclose(some, anew, atol=1e-5) for some in kept)

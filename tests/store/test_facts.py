@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from inhouse.errors import Conflict, FactConflict, InvalidRequest, NotFound
-from inhouse.schema import Bank, Fact, FactInput, File, Job, ModelCard
+from inhouse.schema import Bank, Fact, FactInput, File, ModelCard
 from inhouse.store.db import Database
 from inhouse.store.migrations import MIGRATIONS, migrate
-from inhouse.store.records import banks, facts, files, forgetting, idempotency, jobs, keys, models
+from inhouse.store.records import banks, facts, files, idempotency, keys, models
 
 BANK = "bank-one"
 
@@ -479,52 +479,3 @@ def test_the_same_fact_with_another_access_list_is_asked_about(db: Database, ban
     assert add(db, bank, restricted) == (beside, "unchanged"), "control: the same list is no conflict"
     closed, outcome = add(db, bank, ask("it", access=("it",)), on_conflict="replace")
     assert (closed.id, closed.access, outcome) == (made.id, ("it",), "replaced")
-
-
-def test_forgetting_finds_the_content_of_an_upload_whose_row_is_gone(db: Database, bank: str) -> None:
-    digest = "d" * 64
-
-    def a_file(id: str, project: str = "default") -> File:
-        return File(id=id, project=project, filename="f", purpose="p", bytes=1, digest=digest, created_at=1.0)
-
-    with db.write() as conn:
-        spec = {"training": digest, "request": {"training_file": "file-gone"}}
-        jobs.add(
-            conn,
-            Job(id="job-m", project="default", kind="tune", state="succeeded", spec=spec, created_at=1.0),
-        )
-        card = ModelCard(
-            name="ft:m",
-            project="default",
-            kind="memory",
-            base="seedling",
-            job="job-m",
-            created_at=1.0,
-            about={"bank": bank},
-        )
-        models.add(conn, card)
-        (one, two) = facts.add_many(conn, bank, [ask("1"), ask("2")], author="a", now=1.0, file="file-gone")
-        (own,) = facts.add_many(conn, bank, [ask("3")], author="a", now=1.0)
-        assert facts.forget(conn, bank, own.id, author="a", now=2.0).digests == (), "control: not from it"
-        files.add(conn, a_file("file-theirs", "other"))
-        assert facts.forget(conn, bank, one.id, author="a", now=2.0).digests == (), "another project has it"
-        files.delete(conn, "other", "file-theirs")
-        files.add(conn, a_file("file-again"))
-        gone = facts.forget(conn, bank, two.id, author="a", now=2.0)
-        assert (gone.files, gone.digests) == (("file-again",), (digest,))
-        banks.add(conn, a_bank(id="bank-x", files=("file-gone",)))
-        models.add(conn, card.model_copy(update={"name": "ft:x", "about": {"bank": "bank-x"}}))
-        assert banks.delete(conn, "bank-x").digests == (digest,)
-
-
-def test_each_forgetting_is_due_until_a_clearing_that_began_after_it(db: Database, bank: str) -> None:
-    one, _ = add(db, bank, ask("one"))
-    two, _ = add(db, bank, ask("two"))
-    with db.write() as conn:
-        facts.forget(conn, bank, one.id, author="a", now=2.0)
-        before = forgetting.due(conn)
-        facts.forget(conn, bank, two.id, author="a", now=2.0)
-        forgetting.cleared(conn, before)
-        (left,) = forgetting.due(conn)
-        assert forgetting.is_of_database(left) and left not in before
-        assert not forgetting.is_of_database("d" * 64)
