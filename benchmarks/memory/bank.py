@@ -24,7 +24,8 @@ from benchmarks.memory.ways import Memory, as_facts, decisions
 from benchmarks.memory.weights import SEEDLING, append, read
 from inhouse.schema import MemoryMode
 
-SEEDS = (11, 12, 13)
+SEEDS = (14, 15, 16)
+"""Those that no choice was made on: 1 and 2 served the search, 11 to 13 the last threshold."""
 SIZES = (100, 1000)
 LARGEST = 10_000
 MOST_ASKED = 300
