@@ -136,7 +136,7 @@ def _cpu() -> Device:
 
 
 def _cpu_capabilities() -> Capabilities:
-    flags = _cpu_flags()
+    flags = cpu_flags()
     if "amx_bf16" in flags:
         return Capabilities(True, "amx")
     if "avx512_bf16" in flags:
@@ -149,7 +149,8 @@ def _cpu_capabilities() -> Capabilities:
     return Capabilities(False, "unknown")
 
 
-def _cpu_flags() -> frozenset[str]:
+def cpu_flags() -> frozenset[str]:
+    """What the processor says that it can do, in the words of its own; empty where the system does not say."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as f:
             for line in f:
