@@ -48,6 +48,8 @@ class Settings:
     """Which device the workshop uses; auto is the first that discovery finds."""
     dtype: str = "auto"
     """float32 or bfloat16 for frozen weights; auto goes by size and device."""
+    kernels: str = "auto"
+    """Implementations of the model's operations: auto, reference (plain torch), or names in order, such as triton."""
     threads: int = 0
     """CPU threads a job may use; 0 is all of this machine's."""
     worker: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from inhouse import ops
 from inhouse.engine.cache import Cache
 from inhouse.engine.engine import Engine
 from inhouse.engine.intake import Intake
@@ -45,6 +46,7 @@ def build(
     """An idle engine; the decoder is its own from here on. `adapter_folder` gives the folder of an adapter's digest, or
     raises NotFound; `banks` are the memories it may answer from; `room_bytes` is what the cache may take of the
     device's memory, 0 where nobody knows."""
+    ops.kernels.prefer(settings.kernels)
     decoder.lay_out_for_few_rows()
     config = decoder.config
     pages = Pages(

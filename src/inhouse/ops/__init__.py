@@ -1,22 +1,34 @@
-"""The operations a model is made of: plain torch references, with gradients where training needs them."""
+"""The operations a model is made of: plain torch references, with gradients where training needs them, and the
+kernels beside them, which `registry` chooses among."""
 
 from inhouse.ops.attention import attend_segments
 from inhouse.ops.cross_entropy import chunked_cross_entropy
 from inhouse.ops.gate import silu_mul
 from inhouse.ops.grouped_lora import Groups, grouped_lora
 from inhouse.ops.layout import for_few_rows
+from inhouse.ops.linear import linear
 from inhouse.ops.lora import lora_linear
-from inhouse.ops.norm import rms_norm
-from inhouse.ops.rotary import rotate
+from inhouse.ops.norm import add_rms_norm, rms_norm
+from inhouse.ops.paged import Past, decode_attention, prefill_attention
+from inhouse.ops.registry import Kernel, kernels
+from inhouse.ops.rotary import rotate, rotate_and_write
 
 __all__ = [
     "Groups",
+    "Kernel",
+    "Past",
+    "add_rms_norm",
     "attend_segments",
     "chunked_cross_entropy",
+    "decode_attention",
     "for_few_rows",
     "grouped_lora",
+    "kernels",
+    "linear",
     "lora_linear",
+    "prefill_attention",
     "rms_norm",
     "rotate",
+    "rotate_and_write",
     "silu_mul",
 ]

@@ -14,12 +14,14 @@ def report() -> str:
         import torch
 
         from inhouse import device as devices
+        from inhouse import ops, settings
     except ImportError as e:
         found["error"] = f"{e}"
         found["cure"] = (
             "pip install 'inhouse[worker]', with the build of torch that fits this machine's hardware"
         )
         return json.dumps(found)
+    ops.kernels.prefer(settings.load().kernels)
     discovery = devices.discover()
     found["torch"] = torch.__version__
     found["threads"] = torch.get_num_threads()
@@ -33,6 +35,10 @@ def report() -> str:
             "matrix_unit": d.capabilities.matrix_unit,
             "dtype": str(d.dtype()).removeprefix("torch."),
             "matrix_gflops": round(devices.matrix_peak(d.torch_device, d.dtype()) / 1e9, 1),
+            "kernels": [
+                {"op": c.op, "name": c.name, "passed_over": [{"name": n, "why": w} for n, w in c.passed_over]}
+                for c in (ops.kernels.choose(op, d.torch_device) for op in ops.kernels.operations)
+            ],
         }
         for d in discovery.devices
     ]

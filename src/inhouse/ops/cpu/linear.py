@@ -65,7 +65,11 @@ class PackedCodes:
         self._panels = quads.permute(0, 2, 1, 3).contiguous()
         scales = F.pad(codes.scales, (0, 0, 0, -self.outputs % PANEL)).view(-1, PANEL, codes.scales.shape[1])
         self._scales = scales.permute(0, 2, 1).contiguous()  # [panels, groups, 64]
-        names = ("linear_int8_f32", "linear_int8_bf16") if codes.bits == 8 else ("linear_int4_f32", "linear_int4_bf16")
+        names = (
+            ("linear_int8_f32", "linear_int8_bf16")
+            if codes.bits == 8
+            else ("linear_int4_f32", "linear_int4_bf16")
+        )
         self._linear = {torch.float32: getattr(kernels, names[0]), torch.bfloat16: getattr(kernels, names[1])}
         assert filled.shape[1] % GROUP[codes.bits] == 0, "codes are filled up to whole groups"
 

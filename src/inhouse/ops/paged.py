@@ -1,0 +1,166 @@
+"""Attention of one token a sequence over the pages of a cache, and of a chunk of one sequence.
+
+The plain versions gather keys and values into rectangles first. Sources: Kwon et al., "Efficient Memory Management
+for Large Language Model Serving with PagedAttention", 2023, for the pages; Gemma Team, "Gemma 2", 2024, for the cap
+on scores; Xiao et al., "Efficient Streaming Language Models with Attention Sinks", 2023, for the sinks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inhouse.ops.probe import integers, made
+from inhouse.ops.registry import Implementation, kernels
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What each decoding token of a step may read: the pages of its sequence, its own token's included."""
+
+    tables: Tensor
+    """[B, P] int32, the pages of each sequence in the order of its tokens; any page behind its end"""
+    lengths: Tensor
+    """[B] int32, tokens of each sequence; 0 is a row that only fills the batch up, and gets zeros"""
+    page_size: int
+    """Tokens a page."""
+    longest: int
+    """Tokens of the longest sequence, or more."""
+    nowhere: int
+    """A place of the cache that is always zero."""
+    _masks: dict[int | None, Tensor] = field(default_factory=dict)
+    _places: list[Tensor] = field(default_factory=list)
+
+    @property
+    def places(self) -> Tensor:
+        """Where each sequence's tokens lie: [B, longest] int64, `nowhere` behind a sequence's end. Made once a step."""
+        if not self._places:
+            inside = torch.arange(self.page_size, device=self.tables.device)
+            places = (self.tables.long()[:, :, None] * self.page_size + inside).flatten(1)[:, : self.longest]
+            within = torch.arange(self.longest, device=places.device) < self.lengths[:, None]
+            self._places.append(torch.where(within, places, self.nowhere))
+        return self._places[0]
+
+    def gathered(self, store: Tensor) -> Tensor:
+        """Keys or values in rectangles: store [places, G, K] → [B, longest, G, K]."""
+        places = self.places
+        return store.index_select(0, places.flatten()).view(*places.shape, *store.shape[1:])
+
+    def mask(self, window: int | None) -> Tensor:
+        """[B, longest] bool, true where a token may look. A row without tokens sees the first place, a zero."""
+        if window not in self._masks:
+            seen = torch.arange(self.longest, device=self.lengths.device)
+            lengths = self.lengths[:, None]
+            mask = seen < lengths.clamp_min(1)
+            self._masks[window] = mask if window is None else mask & (seen >= lengths - window)
+        return self._masks[window]
+
+
+def decode_attention(
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    past: Past,
+    *,
+    scale: float,
+    window: int | None = None,
+    soft_cap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """Each sequence's newest token attends to the sequence.
+
+    q             [B, H, K]       H is a multiple of G
+    keys, values  [places, G, K]  one layer's cache
+    window        a token sees itself and at most window - 1 before it; None sees all
+    soft_cap      scores s become soft_cap · tanh(s / soft_cap)
+    sinks         [H] a score of each head that takes its share of the softmax and gives nothing
+    Returns [B, H, K].
+    """
+    mixed: Tensor = kernels.kernel("decode_attention", q.device)(
+        q, keys, values, past, scale=scale, window=window, soft_cap=soft_cap, sinks=sinks
+    )
+    return mixed
+
+
+def prefill_attention(
+    q: Tensor, keys: Tensor, values: Tensor, places: Tensor, mask: Tensor, *, scale: float
+) -> Tensor:
+    """The last n tokens of one sequence attend to it. q [n, H, K], places [L] int64, mask [n, L] bool → [n, H, K]."""
+    mixed: Tensor = kernels.kernel("prefill_attention", q.device)(q, keys, values, places, mask, scale=scale)
+    return mixed
+
+
+def _plain_decode(
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    past: Past,
+    *,
+    scale: float,
+    window: int | None = None,
+    soft_cap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """The heads that share keys stand as several queries, so that keys and values are not repeated."""
+    queries = q.unflatten(1, (keys.shape[1], -1))  # [B, G, H/G, K]
+    k, v = (past.gathered(store).transpose(1, 2) for store in (keys, values))  # [B, G, longest, K]
+    mask = past.mask(window)[:, None, None]  # [B, 1, 1, longest]
+    if soft_cap is None and sinks is None:
+        mixed = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask, scale=scale)
+        return mixed.flatten(1, 2)
+    scores = queries.float() @ k.float().mT * scale  # [B, G, H/G, longest]
+    if soft_cap is not None:
+        scores = soft_cap * torch.tanh(scores / soft_cap)
+    scores = scores.masked_fill(~mask, -torch.inf)
+    if sinks is not None:
+        last = sinks.float().view(1, *queries.shape[1:3], 1).expand(len(q), -1, -1, 1)
+        scores = torch.cat([scores, last], -1)
+    shares = scores.softmax(-1)[..., : past.longest]
+    return (shares @ v.float()).to(q.dtype).flatten(1, 2)
+
+
+def _plain_prefill(
+    q: Tensor, keys: Tensor, values: Tensor, places: Tensor, mask: Tensor, *, scale: float
+) -> Tensor:
+    k, v = (store.index_select(0, places).transpose(0, 1)[None] for store in (keys, values))  # [1, G, L, K]
+    mixed = F.scaled_dot_product_attention(
+        q.transpose(0, 1)[None], k, v, attn_mask=mask, scale=scale, enable_gqa=q.shape[1] != keys.shape[1]
+    )
+    return mixed[0].transpose(0, 1)
+
+
+def _probe_decode(
+    implementation: Implementation, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """Sequences of 1, 37 and 0 tokens on pages of 16; then a window, a cap and sinks. Foreign places are NaN."""
+    past = Past(integers([[3, 0, 0], [4, 1, 5], [0, 0, 0]], device), integers([1, 37, 0], device), 16, 48, 96)
+    q, keys, values = (
+        made(*shape, device=device, dtype=dtype, seed=seed)
+        for seed, shape in enumerate([(3, 6, 32), (97, 2, 32), (97, 2, 32)])
+    )
+    for store in (keys, values):
+        store[0:16], store[85:96], store[96] = torch.nan, torch.nan, 0
+    sinks = made(6, device=device, dtype=dtype, seed=3)
+    return (
+        implementation(q, keys, values, past, scale=0.2),
+        implementation(q, keys, values, past, scale=0.2, window=9, soft_cap=3.0, sinks=sinks),
+    )
+
+
+def _probe_prefill(
+    implementation: Implementation, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    q, keys, values = (
+        made(*shape, device=device, dtype=dtype, seed=seed)
+        for seed, shape in enumerate([(5, 4, 32), (40, 2, 32), (40, 2, 32)])
+    )
+    places = torch.arange(30, 9, -1).to(device)
+    mask = torch.ones(5, 21, dtype=torch.bool).tril(16).to(device)
+    return (implementation(q, keys, values, places, mask, scale=0.2),)
+
+
+kernels.define("decode_attention", _plain_decode, _probe_decode)
+kernels.define("prefill_attention", _plain_prefill, _probe_prefill)
