@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,6 +74,13 @@ def load() -> ctypes.CDLL | None:
         log.info("Kernels for this processor: %s", file)
         return _typed(library)
     return None
+
+
+def functions(name: str) -> dict[str, Callable[..., None]]:
+    """A kernel for each type it takes: by "f32" and "bf16"."""
+    kernels = load()
+    assert kernels is not None, "kernels are asked for where there are some"
+    return {kind: getattr(kernels, f"{name}_{kind}") for kind in ("f32", "bf16")}
 
 
 def build(chosen: Variant, target: Path) -> None:
@@ -144,9 +151,9 @@ _QUANTISED = [_P, _N, _P, _N, _P, _P, _P, _N, _N, _N, _T]
 _DECODE = [_P] * 6 + [_N] * 7 + [_F, _F, _N, _P, _T]
 _PREFILL = [_P] * 5 + [_N] * 7 + [_F, _F, _N, _P, _T]
 _SIGNATURES = {
-    "rms": [_P, _N, _P, _N, _P, _P, _N, _N, _F],
+    "rms": [_P, _P, _P, _N, _P, _P, _N, _N, _N, _F],
     "gate": [_P, _P, _N, _N, _T],
-    "rotate": [_P, _P, _N, _P, _P, _N, _N, _N],
+    "rotate_and_write": [_P, _P, _N, _P, _N, _P, _N] + [_P] * 5 + [_N] * 4,
     "linear": _LINEAR,
     "linear_int8": _QUANTISED,
     "linear_int4": _QUANTISED,
