@@ -48,12 +48,12 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     writes: list[Tensor] = []
     chunks: list[Chunk] = []
     singles = [row for row in rows if row.count == 1]
-    lengths = [row.start + 1 for row in singles]
-    decode = torch.empty(0, 0, dtype=torch.int64, device=cache.device)
+    past = None
     if singles:
-        decode = cache.places([pages.table(row.sequence) for row in singles], lengths)
-        own = torch.tensor(lengths, device=cache.device)[:, None] - 1
-        writes.append(decode.gather(1, own).squeeze(1))
+        tables = [pages.table(row.sequence) for row in singles]
+        past = cache.past(tables, [row.start + 1 for row in singles])
+        own = [cache.place(table, row.start) for table, row in zip(tables, singles, strict=True)]
+        writes.append(torch.tensor(own, device=cache.device))
     for row in rows:
         begin, stop = len(tokens), row.start + row.count
         tokens += row.sequence.tokens[row.start : stop]
@@ -66,9 +66,9 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
             places.append(begin + target - 1 - row.start)
             scoring.append((row.sequence, target))
         if row.count > 1:
-            past = cache.places([pages.table(row.sequence)], [stop])[0]
-            writes.append(past[row.start :])
-            chunks.append(Chunk(begin, len(tokens), past))
+            read = cache.places(pages.table(row.sequence), stop)
+            writes.append(read[row.start :])
+            chunks.append(Chunk(begin, len(tokens), read))
 
     def on_device(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=cache.device)
@@ -76,7 +76,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     return Batch(
         tokens=on_device(tokens),
         positions=on_device(positions),
-        attend=PagedAttend(cache, torch.cat(writes), decode, on_device(lengths), tuple(chunks)),
+        attend=PagedAttend(cache, torch.cat(writes), past, tuple(chunks)),
         slots=slots,
         rows=on_device(last + places),
         drawing=drawing,

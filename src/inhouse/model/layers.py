@@ -31,10 +31,18 @@ class Adapters(Protocol):
 
 
 class Attend(Protocol):
-    """What turns queries, keys and values of a token stream into attention's output."""
+    """What turns queries, keys and values of a token stream into attention's output, rotated by their positions."""
 
     def __call__(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None
+        self,
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        rotation: tuple[Tensor, Tensor] | None,
+        *,
+        scale: float,
+        window: int | None,
     ) -> Tensor:
         """q [T, H, K], k and v [T, G, K] → [T, H, K]."""
 
@@ -46,8 +54,18 @@ class Packed:
         self.lengths = tuple(lengths)
 
     def __call__(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None
+        self,
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        rotation: tuple[Tensor, Tensor] | None,
+        *,
+        scale: float,
+        window: int | None,
     ) -> Tensor:
+        if rotation is not None:
+            q, k = ops.rotate(q, *rotation), ops.rotate(k, *rotation)
         return ops.attend_segments(q, k, v, self.lengths, scale=scale, window=window)
 
 
@@ -91,6 +109,13 @@ class Norm:
             return ops.rms_norm(x, self.weight, self.eps)
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
+    def added(self, x: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
+        """x + update, and its norm."""
+        if self.bias is None:
+            return ops.add_rms_norm(x, update, self.weight, self.eps)
+        x = x + update
+        return x, self(x)
+
 
 @dataclass(slots=True)
 class Attention:
@@ -114,9 +139,7 @@ class Attention:
         q, k, v = qkv.split((self.heads, groups, groups), 1)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        if rotation is not None:
-            q, k = ops.rotate(q, *rotation), ops.rotate(k, *rotation)
-        mixed = attend(self.layer, q, k, v, scale=width**-0.5, window=self.window)  # [T, H, K]
+        mixed = attend(self.layer, q, k, v, rotation, scale=width**-0.5, window=self.window)  # [T, H, K]
         return self.out(mixed.flatten(1), adapters)
 
 
@@ -147,8 +170,9 @@ class Block:
     def __call__(
         self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, attend: Attend, adapters: Adapters | None
     ) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rotation, attend, adapters)
-        return x + self.mlp(self.mlp_norm(x), adapters)
+        update = self.attention(self.attention_norm(x), rotation, attend, adapters)
+        x, normed = self.mlp_norm.added(x, update)
+        return x + self.mlp(normed, adapters)
 
 
 class Rotation:

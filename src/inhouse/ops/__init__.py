@@ -1,6 +1,7 @@
 """The operations a model is made of: plain torch references, with gradients where training needs them, and the
 kernels beside them, which `registry` chooses among."""
 
+from inhouse.ops import grouped_products, triton
 from inhouse.ops.attention import attend_segments
 from inhouse.ops.cpu import offered as _offered  # noqa: F401 - its import offers the kernels
 from inhouse.ops.cross_entropy import chunked_cross_entropy
@@ -13,6 +14,9 @@ from inhouse.ops.norm import add_rms_norm, rms_norm
 from inhouse.ops.paged import Past, decode_attention, prefill_attention
 from inhouse.ops.registry import Kernel, kernels
 from inhouse.ops.rotary import rotate, rotate_and_write
+
+grouped_products.register()
+triton.register()
 
 __all__ = [
     "Groups",

@@ -122,7 +122,7 @@ def plain_decode(
     sinks: Tensor | None = None,
 ) -> Tensor:
     """The heads that share keys stand as several queries, so that keys and values are not repeated."""
-    queries = q.unflatten(1, (keys.shape[1], -1))  # [B, G, H/G, K]
+    queries: Tensor = q.unflatten(1, (keys.shape[1], -1))  # [B, G, H/G, K]
     k, v = (past.gathered(store).transpose(1, 2) for store in (keys, values))  # [B, G, longest, K]
     mask = past.mask(window)[:, None, None]  # [B, 1, 1, longest]
     if soft_cap is None and sinks is None:

@@ -117,9 +117,16 @@ def tail(decoder: Decoder, trunk: Trunk, cut: Cut, adapters: Adapters) -> Tensor
     last = len(decoder.blocks) - 1
 
     def attend_rows(
-        layer: int, q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        rotation: tuple[Tensor, Tensor] | None,
+        *,
+        scale: float,
+        window: int | None,
     ) -> Tensor:
-        return attend(layer, q, k, v, scale=scale, window=window)[trunk.rows]
+        return attend(layer, q, k, v, rotation, scale=scale, window=window)[trunk.rows]
 
     for i in range(cut.block, last + 1):
         block = decoder.blocks[i]
