@@ -3,7 +3,7 @@ kernels beside them, which `registry` chooses among."""
 
 from inhouse.ops import grouped_products, triton
 from inhouse.ops.attention import attend_segments
-from inhouse.ops.cpu import offered as _offered  # noqa: F401 - its import offers the kernels
+from inhouse.ops.cpu import offered
 from inhouse.ops.cross_entropy import chunked_cross_entropy
 from inhouse.ops.gate import silu_mul
 from inhouse.ops.grouped_lora import Groups, grouped_lora
@@ -15,6 +15,7 @@ from inhouse.ops.paged import Past, decode_attention, prefill_attention
 from inhouse.ops.registry import Kernel, kernels
 from inhouse.ops.rotary import rotate, rotate_and_write
 
+offered.register()
 grouped_products.register()
 triton.register()
 
