@@ -6,13 +6,16 @@ places each may read. The plain version: keys and values are gathered into recta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from inhouse.model.config import ModelConfig
+from inhouse.ops import scored_attention
 from inhouse.ops.attention import causal_mask
 
 
@@ -79,15 +82,31 @@ class PagedAttend:
     lengths: Tensor
     """[B] int64, tokens in each row of `decode`"""
     chunks: tuple[Chunk, ...]
+    reaches: tuple[int, ...] = ()
+    """[T] how long each token's sequence is by now, tokens that are still to be read included"""
     _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
 
     def __call__(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None
+        self,
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        scale: float,
+        window: int | None,
+        cap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         keys, values = self.cache.keys[layer], self.cache.values[layer]
         keys.index_copy_(0, self.write, k)
         values.index_copy_(0, self.write, v)
         out = torch.empty_like(q)  # [T, H, K]
+        if cap is not None or sinks is not None:
+            self._scored(
+                out, q, keys, values, window, partial(scored_attention, scale=scale, cap=cap, sinks=sinks)
+            )
+            return out
         singles = len(self.decode)
         if singles:
             out[:singles] = self._single(q[:singles], keys, values, scale, window)
@@ -102,6 +121,29 @@ class PagedAttend:
                 enable_gqa=q.shape[1] != k.shape[1],
             )[0].transpose(0, 1)
         return out
+
+    def reach(self) -> Tensor:
+        return torch.tensor(self.reaches)
+
+    def _scored(
+        self,
+        out: Tensor,
+        q: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        window: int | None,
+        attention: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    ) -> None:
+        """The same for caps and sinks, which fused kernels do not know. Fills out [T, H, K]."""
+        if singles := len(self.decode):
+            k, v = (self._gathered(store).transpose(1, 2) for store in (keys, values))  # [B, G, longest, K]
+            seen = self._single_mask(window)[:, None]  # [B, 1, longest]
+            out[:singles] = attention(q[:singles, :, None], k, v, seen).squeeze(2)
+        for number, chunk in enumerate(self.chunks):
+            rows = slice(chunk.start, chunk.stop)
+            k, v = (s.index_select(0, chunk.places).transpose(0, 1)[None] for s in (keys, values))
+            seen = self._chunk_mask(number, window)[None]  # [1, n, L]
+            out[rows] = attention(q[rows].transpose(0, 1)[None], k, v, seen)[0].transpose(0, 1)
 
     def _single(self, q: Tensor, keys: Tensor, values: Tensor, scale: float, window: int | None) -> Tensor:
         """One query a sequence; the heads that share keys stand as several queries. q [B, H, K] → [B, H, K]."""

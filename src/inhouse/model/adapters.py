@@ -95,7 +95,7 @@ class Adapter:
             "lora_alpha": self.alpha,
             "lora_dropout": 0.0,
             "bias": "none",
-            "fan_in_fan_out": config.is_gpt2,
+            "fan_in_fan_out": config.names.is_transposed,
             "target_modules": sorted({name.rsplit(".", 1)[1] for name in self.tensors}),
         }
         (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
