@@ -63,15 +63,18 @@ def checkpoint_tensors(decoder: Decoder) -> Iterator[tuple[str, Tensor]]:
         yield f"{names.positions}.weight", decoder.positions
     for i, block in enumerate(decoder.blocks):
         prefix = names.block.format(i)
-        for linear in block.linears():
+        linears = [block.attention.qkv, block.attention.out]
+        if isinstance(block.mlp, Mixture):
+            assert names.experts is not None
+            yield from _mixture_out(block.mlp, prefix, names.experts)
+        else:
+            linears += [block.mlp.up, block.mlp.down]
+        for linear in linears:
             for part in linear.parts:
                 weight = linear.weight[part.start : part.stop]
                 yield f"{part.name}.weight", weight.T if names.is_transposed else weight
                 if linear.bias is not None:
                     yield f"{part.name}.bias", linear.bias[part.start : part.stop]
-        if isinstance(block.mlp, Mixture):
-            assert names.experts is not None
-            yield from _mixture_out(block.mlp, prefix, names.experts)
         for name, norm in (
             (names.attention_norm, block.attention_norm),
             (names.attention_post_norm, block.attention_post_norm),
@@ -145,6 +148,7 @@ def _mlp(config: ModelConfig, prefix: str, take: Take) -> Mlp:
         up=_fused(config, up, config.width, config.mlp_bias, take),
         down=_fused(config, {f"{prefix}.{names.down}": config.width}, middle, config.mlp_bias, take),
         middle=_middle(config),
+        is_adapted=config.experts is None,
     )
 
 

@@ -192,12 +192,16 @@ class Mlp:
     up: Linear
     down: Linear
     middle: Middle
+    is_adapted: bool = True
+    """Whether adapters may change it. Not beside mixtures: there its names in PEFT's format mean the experts'."""
 
     def __call__(self, x: Tensor, adapters: Adapters | None) -> Tensor:
-        return self.down(self.middle(self.up(x, adapters)), adapters)
+        mine = adapters if self.is_adapted else None
+        return self.down(self.middle(self.up(x, mine)), mine)
 
     def linears(self) -> tuple[Linear, ...]:
-        return (self.up, self.down)
+        """Those that an adapter may change."""
+        return (self.up, self.down) if self.is_adapted else ()
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.up.named_tensors("up")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from inhouse.model.adapters import TrainedLora
 from inhouse.model.decoder import Decoder
-from inhouse.model.layers import Mixture, Mlp
+from inhouse.model.layers import Attention, Mixture, Mlp
 
 
 def training_operations(
@@ -22,10 +22,8 @@ def training_operations(
     gradient of its own, and 6 for the numbers of the adapter. The head works where there is loss alone.
     """
     tokens = sum(lengths)
-    linears = list(decoder.linears())
     products = 3 if lora is None else 2  # forward, the input's gradient, and the weight's unless it is frozen
-    numbers = float(sum(linear.weight.numel() for linear in linears))
-    numbers += sum(_mixture_numbers(block.mlp) for block in decoder.blocks)
+    numbers = sum(_attention_numbers(block.attention) + _mlp_numbers(block.mlp) for block in decoder.blocks)
     total = 2.0 * products * tokens * numbers
     total += 2.0 * products * loss_tokens * decoder.head.numel()
     if lora is not None:
@@ -43,10 +41,14 @@ def training_operations(
     return total
 
 
-def _mixture_numbers(mlp: Mlp | Mixture) -> float:
-    """Numbers of matrices that a token is multiplied by in a mixture: the router's, and those of its experts."""
-    if not isinstance(mlp, Mixture):
-        return 0.0
+def _attention_numbers(attention: Attention) -> int:
+    return attention.qkv.weight.numel() + attention.out.weight.numel()
+
+
+def _mlp_numbers(mlp: Mlp | Mixture) -> float:
+    """Numbers of matrices that a token is multiplied by; in a mixture the router's and those of its experts."""
+    if isinstance(mlp, Mlp):
+        return mlp.up.weight.numel() + mlp.down.weight.numel()
     experts = (mlp.up.numel() + mlp.down.numel()) / len(mlp.up)
     return mlp.router.weight.numel() + mlp.active * experts
 

@@ -158,6 +158,6 @@ def _kinds(block: Block) -> list[tuple[Linear, list[set[str]]]]:
 
     attention, mlp = block.attention, block.mlp
     found = [of(attention.qkv, ("q", "k", "v")), of(attention.out, ("out",))]
-    if isinstance(mlp, Mlp):  # a mixture's experts are not adapted
+    if isinstance(mlp, Mlp) and mlp.is_adapted:
         found += [of(mlp.up, ("gate", "up")), of(mlp.down, ("down",))]
     return found
