@@ -83,21 +83,6 @@ def test_caps_sinks_and_long_ropes_are_the_same_in_chunks_and_after_preemption(
         assert crowded[wanted.id].tokens == [world.plainly(wanted)]
 
 
-def test_choices_that_outgrow_the_trained_context_read_themselves_again(tmp_path: Path) -> None:
-    world = World(tmp_path, "phi3")
-    assert world.decoder.config.rewind_above == 32
-    wanted = call("a", range(40, 68), n=3, temperature=1.0, seed=4, max_new_tokens=12, logprobs=3)
-    engine = world.engine()
-    answer = run(engine, wanted)["a"]
-    assert engine.scheduler.preemptions == 3, "each choice grows past it once"
-    with torch.no_grad():
-        for index, tokens in enumerate(answer.tokens):
-            for at, told in enumerate(answer.logprobs[index]):
-                before = [*range(40, 68), *tokens[:at]]
-                plain = world.decoder.score([before])[-1].log_softmax(-1)
-                assert told.logprob == pytest.approx(float(plain[tokens[at]]), abs=1e-4)
-
-
 @pytest.mark.parametrize("budget", [8, 9, 16, 200])
 def test_a_prompt_in_chunks_equals_the_whole(world: World, budget: int) -> None:
     calls = [call(f"{a}", range(10, 160), adapter=a, logprobs=5, echo=True) for a in (None, "large")]

@@ -16,7 +16,7 @@ import transformers
 import inhouse.bases
 from inhouse.data.examples import Example
 from inhouse.data.pack import pack
-from inhouse.errors import BadCheckpoint
+from inhouse.errors import BadCheckpoint, InvalidRequest
 from inhouse.model.adapters import Adapter, LoadedLora
 from inhouse.model.decoder import Decoder, greedy
 from inhouse.model.layers import Linear, Mlp, Packed
@@ -112,6 +112,12 @@ def test_every_wording_gets_the_stored_answer_word_for_word(family: str, tmp_pat
         assert is_exact(decoder, result, t.wordings)
         untouched = greedy(decoder, list(prompt_and_reply(t.wordings[0])[0]), 40, None, frozenset([END]))
         assert untouched != prompt_and_reply(t.wordings[0])[1], "the base knew it without the expert"
+
+
+def test_a_mixture_s_mlp_is_refused_as_an_expert_s_place(tmp_path: Path) -> None:
+    decoder = sure_base(tmp_path, "qwen3_moe")
+    with pytest.raises(InvalidRequest, match="mixture of experts there"):
+        train(decoder, [task("travel")], ExpertSettings())
 
 
 def has_cut(decoder: Decoder, cut: Cut) -> bool:
