@@ -169,9 +169,9 @@ def test_rotation_writes_the_cache_as_the_plain_one_does(dtype: torch.dtype) -> 
 ATTENTION = [
     {},
     {"window": 5},
-    {"window": 64, "soft_cap": 4.0},
+    {"window": 64, "cap": 4.0},
     {"sinks": True},
-    {"window": 100, "soft_cap": 30.0, "sinks": True},
+    {"window": 100, "cap": 30.0, "sinks": True},
 ]
 
 

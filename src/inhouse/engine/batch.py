@@ -41,6 +41,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     tokens: list[int] = []
     positions: list[int] = []
     slots: list[tuple[int, ...]] = []
+    reaches: list[int] = []
     last: list[int] = []
     drawing: list[Sequence] = []
     places: list[int] = []
@@ -59,6 +60,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
         tokens += row.sequence.tokens[row.start : stop]
         positions += range(row.start, stop)
         slots += [row.sequence.slots] * row.count
+        reaches += [row.sequence.length] * row.count
         if row.samples:
             last.append(len(tokens) - 1)
             drawing.append(row.sequence)
@@ -76,7 +78,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     return Batch(
         tokens=on_device(tokens),
         positions=on_device(positions),
-        attend=PagedAttend(cache, torch.cat(writes), past, tuple(chunks)),
+        attend=PagedAttend(cache, torch.cat(writes), past, tuple(chunks), tuple(reaches)),
         slots=slots,
         rows=on_device(last + places),
         drawing=drawing,

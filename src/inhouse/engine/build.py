@@ -67,7 +67,11 @@ def build(
         proof=Proof(decoder, library),
     )
     scheduler = Scheduler(
-        pages, Slots(adapter_slots), max_running=settings.max_running, token_budget=token_budget
+        pages,
+        Slots(adapter_slots),
+        max_running=settings.max_running,
+        token_budget=token_budget,
+        rewind_above=config.rewind_above,
     )
     return Engine(intake, scheduler, Runner(decoder, cache, library), base_digest=base_digest)
 

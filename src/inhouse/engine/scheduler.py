@@ -69,7 +69,10 @@ class Scheduler:
         max_running: int,
         token_budget: int = TOKEN_BUDGET,
         patience_s: float = PATIENCE_S,
+        rewind_above: int | None = None,
     ) -> None:
+        """`rewind_above`: a sequence that grows longer than this many tokens reads all of them again, because the
+        model places a longer one's tokens otherwise; None where length does not matter."""
         self.pages = pages
         self.slots = slots
         self.max_running = max_running
@@ -77,6 +80,7 @@ class Scheduler:
             token_budget, max_running
         )  # every decoding sequence has a place in every step
         self.patience_s = patience_s
+        self.rewind_above = rewind_above
         self.preemptions = 0
         self._requests: dict[str, Request] = {}
         self._waiting: list[Sequence] = []  # in order of age
@@ -145,6 +149,8 @@ class Scheduler:
                     self.finish(sequence, "stop")
             if not sequence.is_finished and not sequence.has_room and (row.samples or not sequence.pending):
                 self.finish(sequence, "length")
+            if row.samples and not sequence.is_finished and sequence.length - 1 == self.rewind_above:
+                self._preempt(sequence)
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
         """Ends one choice; its pages are free from now on."""
@@ -226,7 +232,8 @@ class Scheduler:
         """Takes pages for all the sequence's tokens and slots for its adapter and expert, or nothing."""
         request = sequence.request
         first = request.choices[0]
-        if sequence is not first and not request.scores_prompt and first in self._running:
+        may_share = not request.scores_prompt and self._is_long(first) == self._is_long(sequence)
+        if sequence is not first and may_share and first in self._running:
             # The last token of the prompt is read again by each choice: its own first draw needs the logits.
             sequence.computed = self.pages.share(first, sequence, sequence.prompt_length - 1)
         if not self.pages.reserve(sequence, sequence.length):
@@ -241,6 +248,9 @@ class Scheduler:
         self._waiting.remove(sequence)
         self._running[sequence] = None
         return True
+
+    def _is_long(self, sequence: Sequence) -> bool:
+        return self.rewind_above is not None and sequence.length > self.rewind_above
 
     def _give_back(self, sequence: Sequence) -> None:
         self.pages.release(sequence)
