@@ -198,6 +198,7 @@ CHECKPOINTS: dict[str, dict[str, Any]] = {
         "model_type": "qwen2",
         "max_window_layers": 2,
         "sliding_window": 8,
+        "use_mrope": False,
         "use_sliding_window": False,
     },
     "qwen2 tied, yarn": {

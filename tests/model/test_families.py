@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from inhouse.model.config import ModelConfig
 from inhouse.model.decoder import greedy
@@ -114,13 +115,43 @@ def test_no_option_of_these_checkpoints_is_without_effect(
     assert (expected - without).abs().max() > 10 * TOLERANCE
 
 
-@pytest.mark.parametrize("name", [n for n in CHECKPOINTS if n in ("gemma2", "olmo2", "gpt_oss", "llama")])
+@pytest.mark.parametrize(
+    "name",
+    ["llama", "qwen3_moe", "gemma2", "gemma3", "phi3 longrope", "pythia", "gpt_oss", "olmo2", "smollm3"],
+)
 def test_bfloat16_stays_near_float32(name: str, tmp_path: Path) -> None:
     folder = saved_by_transformers(tmp_path / "base", name)
     with torch.no_grad():
         exact = load_base(folder).score(sequences())
         rounded = load_base(folder, dtype=torch.bfloat16).score(sequences())
     assert (exact - rounded).abs().mean() < 0.05 * exact.abs().mean()
+
+
+def test_tensors_that_old_checkpoints_hold_and_nobody_needs_are_passed_over(tmp_path: Path) -> None:
+    folder = saved_by_transformers(tmp_path / "base", "pythia")
+    tensors = load_file(folder / "model.safetensors")
+    for i in range(2):
+        attention = f"gpt_neox.layers.{i}.attention"
+        tensors[f"{attention}.bias"] = torch.ones(1, 1, 256, 256).tril().bool()
+        tensors[f"{attention}.masked_bias"] = torch.tensor(-1e9)
+        tensors[f"{attention}.rotary_emb.inv_freq"] = torch.ones(2)
+    with torch.no_grad():
+        before = load_base(folder).score([PROMPT])
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        assert torch.equal(load_base(folder).score([PROMPT]), before)
+
+
+def test_names_without_the_model_s_own_prefix_are_the_same_tensors(tmp_path: Path) -> None:
+    """So lie the tensors of the GPT-2 that OpenAI published, with masks beside them."""
+    folder = saved_by_transformers(tmp_path / "base", "gpt2")
+    tensors = load_file(folder / "model.safetensors")
+    tensors = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    for i in range(2):
+        tensors[f"h.{i}.attn.bias"] = torch.ones(1, 1, 256, 256).tril()
+    with torch.no_grad():
+        before = load_base(folder).score([PROMPT])
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        assert torch.equal(load_base(folder).score([PROMPT]), before)
 
 
 @pytest.mark.parametrize("old", ["su", "yarn"])

@@ -63,6 +63,7 @@ def test_a_packed_base_answers_as_in_transformers_and_is_saved_in_full(tmp_path:
         quantization_config=transformers.Mxfp4Config(dequantize=True),
     ).eval()
     save_base(decoder, tmp_path / "full", like=folder)
+    assert "quantization_config" not in json.loads((tmp_path / "full" / "config.json").read_text())
     whole = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "full", attn_implementation="eager", dtype=torch.float32
     ).eval()

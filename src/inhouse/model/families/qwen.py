@@ -50,6 +50,7 @@ def read_qwen3_moe(keys: Keys) -> ModelConfig:
 def _read(keys: Keys, names: Names, *, head_width: int | None = None) -> ModelConfig:
     config = with_rope(keys, read_common(keys, names, head_width=head_width))
     keys.expect("hidden_act", "silu")
+    keys.expect("use_mrope", False)
     has_bias = keys.get("attention_bias", bool, False)
     window = keys.get("sliding_window", int, None)
     if not keys.get("use_sliding_window", bool, False):
