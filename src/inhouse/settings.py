@@ -50,6 +50,8 @@ class Settings:
     """float32 or bfloat16 for frozen weights; auto goes by size and device."""
     kernels: str = "auto"
     """Implementations of the model's operations: auto, reference (plain torch), or names in order, such as triton."""
+    quantization: str = "none"
+    """none, int8 or int4 for a served base: fewer bits are faster and smaller, and answer a little differently."""
     threads: int = 0
     """CPU threads a job may use; 0 is all of this machine's."""
     worker: bool = True

@@ -215,7 +215,7 @@ def _is_interpreted() -> bool:
 
 def _cpu_matrix_unit() -> tuple[bool, str]:
     """Whether bfloat16 is fast, and what multiplies."""
-    flags = _cpu_flags()
+    flags = cpu_flags()
     if "amx_bf16" in flags:
         return True, "amx"
     if "avx512_bf16" in flags:
@@ -228,7 +228,8 @@ def _cpu_matrix_unit() -> tuple[bool, str]:
     return False, "unknown"
 
 
-def _cpu_flags() -> frozenset[str]:
+def cpu_flags() -> frozenset[str]:
+    """What the processor says that it can do, in the words of its own; empty where the system does not say."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as f:
             for line in f:

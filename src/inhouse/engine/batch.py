@@ -68,7 +68,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
         if row.count > 1:
             read = cache.places(pages.table(row.sequence), stop)
             writes.append(read[row.start :])
-            chunks.append(Chunk(begin, len(tokens), read))
+            chunks.append(Chunk(begin, len(tokens), read.int()))
 
     def on_device(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=cache.device)

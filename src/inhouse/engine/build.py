@@ -47,7 +47,7 @@ def build(
     raises NotFound; `banks` are the memories it may answer from; `room_bytes` is what the cache may take of the
     device's memory, 0 where nobody knows."""
     ops.kernels.prefer(settings.kernels)
-    decoder.lay_out_for_few_rows()
+    decoder.serve(settings.quantization)
     config = decoder.config
     pages = Pages(
         -(-_cache_tokens(config, settings, room_bytes, decoder.dtype.itemsize) // PAGE_SIZE), PAGE_SIZE

@@ -6,14 +6,13 @@ places each may read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from inhouse import ops
 from inhouse.model.config import ModelConfig
-from inhouse.ops.attention import causal_mask
 
 
 class Cache:
@@ -69,6 +68,7 @@ class Chunk:
     start: int
     stop: int
     places: Tensor
+    """[L] int32"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,6 @@ class PagedAttend:
     past: ops.Past | None
     """What the first tokens of the stream, one a sequence, attend to, themselves included; None without such"""
     chunks: tuple[Chunk, ...]
-    _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -105,20 +104,7 @@ class PagedAttend:
             parts.append(
                 ops.decode_attention(q[:singles], keys, values, self.past, scale=scale, window=window)
             )
-        for number, chunk in enumerate(self.chunks):
-            mask = self._chunk_mask(number, window)
-            parts.append(
-                ops.prefill_attention(
-                    q[chunk.start : chunk.stop], keys, values, chunk.places, mask, scale=scale
-                )
-            )
+        for chunk in self.chunks:
+            mine = q[chunk.start : chunk.stop]
+            parts.append(ops.prefill_attention(mine, keys, values, chunk.places, scale=scale, window=window))
         return parts[0] if len(parts) == 1 else torch.cat(parts)  # [T, H, K]
-
-    def _chunk_mask(self, number: int, window: int | None) -> Tensor:
-        key = (number, window)
-        if key not in self._masks:
-            chunk = self.chunks[number]
-            self._masks[key] = causal_mask(
-                chunk.stop - chunk.start, len(chunk.places), window, chunk.places.device
-            )
-        return self._masks[key]

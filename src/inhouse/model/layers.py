@@ -78,10 +78,19 @@ class Linear:
     bias: Tensor | None
     """[O]"""
     parts: tuple[Part, ...]
+    served: ops.Matrix | None = None
+    """The weight as serving holds it; then `weight` has a shape and no numbers."""
 
     def product(self, x: Tensor) -> Tensor:
         """x Wᵀ + bias, without any adapter. x [T, I] → [T, O]."""
+        if self.served is not None:
+            return self.served.product(x, self.bias)
         return F.linear(x, self.weight, self.bias)
+
+    def serve(self, quantization: str) -> None:
+        """Lays the weight out for serving, and lets go of the plain one."""
+        self.served = ops.for_serving(self.weight, quantization)
+        self.weight = self.weight.to("meta")
 
     def __call__(self, x: Tensor, adapters: Adapters | None) -> Tensor:
         return self.product(x) if adapters is None else adapters(self, x)

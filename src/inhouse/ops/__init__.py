@@ -3,29 +3,32 @@ kernels beside them, which `registry` chooses among."""
 
 from inhouse.ops import grouped_products, triton
 from inhouse.ops.attention import attend_segments
+from inhouse.ops.cpu import offered
 from inhouse.ops.cross_entropy import chunked_cross_entropy
 from inhouse.ops.gate import silu_mul
 from inhouse.ops.grouped_lora import Groups, grouped_lora
-from inhouse.ops.layout import for_few_rows
 from inhouse.ops.linear import linear
 from inhouse.ops.lora import lora_linear
+from inhouse.ops.matrix import Matrix, for_serving
 from inhouse.ops.norm import add_rms_norm, rms_norm
 from inhouse.ops.paged import Past, decode_attention, prefill_attention
 from inhouse.ops.registry import Kernel, kernels
 from inhouse.ops.rotary import rotate, rotate_and_write
 
+offered.register()
 grouped_products.register()
 triton.register()
 
 __all__ = [
     "Groups",
     "Kernel",
+    "Matrix",
     "Past",
     "add_rms_norm",
     "attend_segments",
     "chunked_cross_entropy",
     "decode_attention",
-    "for_few_rows",
+    "for_serving",
     "grouped_lora",
     "kernels",
     "linear",

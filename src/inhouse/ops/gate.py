@@ -26,7 +26,7 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     return middle
 
 
-def _plain(gate_up: Tensor) -> Tensor:
+def plain(gate_up: Tensor) -> Tensor:
     gate, up = gate_up.chunk(2, -1)
     return F.silu(gate) * up
 
@@ -37,7 +37,7 @@ class _SiluMul(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
         ctx.save_for_backward(gate_up)
-        return _plain(gate_up)
+        return plain(gate_up)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
@@ -55,4 +55,4 @@ def _probe(implementation: Implementation, device: torch.device, dtype: torch.dt
     return (implementation(made(5, 96, device=device, dtype=dtype)),)
 
 
-kernels.define("gate", _plain, _probe)
+kernels.define("gate", plain, _probe)

@@ -39,7 +39,7 @@ def add_rms_norm(x: Tensor, update: Tensor, weight: Tensor, eps: float) -> tuple
     return both
 
 
-def _plain(x: Tensor, update: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def plain(x: Tensor, update: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The operation "norm": (x + update, its norm); x itself where there is no update."""
     if update is not None:
         x = x + update
@@ -83,4 +83,4 @@ def _probe(implementation: Implementation, device: torch.device, dtype: torch.dt
     return (*implementation(x, update, weight, 1e-5), alone)
 
 
-kernels.define("norm", _plain, _probe)
+kernels.define("norm", plain, _probe)

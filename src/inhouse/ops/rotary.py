@@ -45,7 +45,7 @@ def rotate_and_write(
     return turned
 
 
-def _plain(
+def plain(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -96,4 +96,4 @@ def _probe(implementation: Implementation, device: torch.device, dtype: torch.dt
     return turned, still, keys, values
 
 
-kernels.define("rotary", _plain, _probe)
+kernels.define("rotary", plain, _probe)
