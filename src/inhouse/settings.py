@@ -83,6 +83,8 @@ class Settings:
     """Tokens, of prompts and answers, that one project may use in a minute before 429; 0 is any number."""
     cache_tokens: int = 0
     """Tokens the paged cache holds; 0 is four full contexts, or max_running short ones, whichever is more."""
+    adapter_rows: int = 0
+    """Rank rows that a device has for adapters, those of all that are on it together; 0 is 1024."""
     idle_reader_s: float = 5.0
     """A client that reads nothing this long while text waits for it is disconnected."""
     log_level: str = "info"

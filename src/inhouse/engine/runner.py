@@ -36,15 +36,20 @@ class Output:
 class Runner:
     """The model on its device."""
 
-    def __init__(self, decoder: Decoder, cache: Cache, library: Library) -> None:
+    def __init__(self, decoder: Decoder, cache: Cache, library: Library, *, adapter_rows: int) -> None:
+        """adapter_rows  rank rows that the device has for adapters"""
         self.decoder = decoder
         self.cache = cache
         self.library = library
-        self.bank = Bank(decoder)
+        self.bank = Bank(decoder, adapter_rows)
 
     def load(self, key: str, slot: int) -> None:
-        """Puts an adapter or an expert into a slot. Raises NotFound or BadCheckpoint."""
+        """Copies an adapter or an expert from this machine's memory into a slot. Raises NotFound or BadCheckpoint."""
         self.bank.load(slot, self.library.read(key))
+
+    def empty(self, slot: int) -> None:
+        """Gives a slot's rows back."""
+        self.bank.release(slot)
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Output:

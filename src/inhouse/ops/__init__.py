@@ -14,6 +14,7 @@ from inhouse.ops.norm import add_rms_norm, rms_norm
 from inhouse.ops.paged import Past, decode_attention, prefill_attention
 from inhouse.ops.registry import Kernel, kernels
 from inhouse.ops.rotary import rotate, rotate_and_write
+from inhouse.ops.stacked_lora import Stack, prefers_stack, stacked_lora
 
 offered.register()
 grouped_products.register()
@@ -24,6 +25,7 @@ __all__ = [
     "Kernel",
     "Matrix",
     "Past",
+    "Stack",
     "add_rms_norm",
     "attend_segments",
     "chunked_cross_entropy",
@@ -33,9 +35,11 @@ __all__ = [
     "kernels",
     "linear",
     "lora_linear",
+    "prefers_stack",
     "prefill_attention",
     "rms_norm",
     "rotate",
     "rotate_and_write",
     "silu_mul",
+    "stacked_lora",
 ]
