@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inhouse import ops
+from inhouse.device import Capture, Graphs, Plain, describe
 from inhouse.engine.arena import row_bytes
 from inhouse.engine.cache import Cache
 from inhouse.engine.engine import Engine
@@ -17,6 +18,7 @@ from inhouse.engine.proof import Proof
 from inhouse.engine.runner import Runner
 from inhouse.engine.scheduler import TOKEN_BUDGET, Scheduler
 from inhouse.engine.slots import Slots
+from inhouse.errors import InvalidRequest
 from inhouse.model.config import ModelConfig
 from inhouse.model.decoder import Decoder
 from inhouse.settings import Settings
@@ -82,8 +84,18 @@ def build(
         base_digest=base_digest,
         reuses_prefixes=reuses_prefixes,
     )
-    runner = Runner(decoder, cache, library, adapter_rows=rows)
+    runner = Runner(decoder, cache, library, adapter_rows=rows, capture=_capture(decoder, settings.graphs))
     return Engine(intake, scheduler, runner, base_digest=base_digest)
+
+
+def _capture(decoder: Decoder, setting: str) -> Capture | None:
+    """How decoding steps are made ready once and replayed; None runs each as it comes."""
+    if setting not in ("auto", "off", "plain"):
+        raise InvalidRequest(f"graphs = {setting!r} is not auto, off or plain.", param="graphs")
+    if setting == "plain":
+        return Plain()
+    is_able = setting == "auto" and describe(decoder.device).capabilities.graphs
+    return Graphs(decoder.device) if is_able else None
 
 
 def _cache_tokens(config: ModelConfig, settings: Settings, room_bytes: int, item_bytes: int) -> int:
