@@ -22,6 +22,7 @@ FactKind = Literal["text", "number", "date", "code"]
 MemoryMode = Literal["auto", "exact", "retrieval", "expert", "off"]
 OnConflict = Literal["replace", "coexist"]
 UnknownPolicy = Literal["refuse", "base"]
+Priority = Literal["interactive", "batch"]
 
 
 class Wire(BaseModel):
@@ -199,7 +200,9 @@ class EngineRequest(Wire):
 
     id: str
     project: str = "default"
-    """The caller's project. Nothing in the engine looks at it yet: pages and turns are shared by all."""
+    """The caller's project: turns are shared out between projects, and no prefix is shared across them."""
+    priority: Priority = "interactive"
+    """batch takes what interactive requests leave."""
     messages: tuple[Message, ...] | None = None
     prompt: str | None = None
     tokens: tuple[int, ...] | None = None
@@ -245,6 +248,8 @@ class Usage(Wire):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt's tokens those that an earlier request of the project had computed."""
 
 
 class EngineDone(Wire):

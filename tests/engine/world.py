@@ -75,8 +75,8 @@ class World:
         self,
         *,
         token_budget: int = 64,
-        adapter_slots: int = 8,
         banks: Banks | None = None,
+        reuses_prefixes: bool = True,
         **settings: Any,
     ) -> Engine:
         chosen = Settings(**{"max_running": 8, "cache_tokens": 1024, **settings})
@@ -89,7 +89,7 @@ class World:
             settings=chosen,
             banks=banks,
             token_budget=token_budget,
-            adapter_slots=adapter_slots,
+            reuses_prefixes=reuses_prefixes,
         )
 
     def plainly(self, call: EngineRequest) -> list[int]:

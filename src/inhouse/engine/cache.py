@@ -6,7 +6,7 @@ places each may read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,19 +42,19 @@ class Cache:
         return table[index // self.page_size] * self.page_size + index % self.page_size
 
     def places(self, table: list[int], length: int) -> Tensor:
-        """Where a sequence's first tokens lie: [length] int64."""
-        pages = torch.tensor(table[: -(-length // self.page_size)], device=self.device)
-        inside = torch.arange(self.page_size, device=self.device)
+        """Where a sequence's first tokens lie: [length] int64, on the host."""
+        pages = torch.tensor(table[: -(-length // self.page_size)])
+        inside = torch.arange(self.page_size)
         return (pages[:, None] * self.page_size + inside).flatten()[:length]
 
     def past(self, tables: list[list[int]], lengths: list[int]) -> ops.Past:
-        """What single tokens of sequences may read: each sequence's pages and its tokens."""
+        """What single tokens of sequences may read: each sequence's pages and its tokens. On the host."""
         longest = max(lengths)
         width = -(-longest // self.page_size)
         padded = [(table + [0] * width)[:width] for table in tables]
         return ops.Past(
-            torch.tensor(padded, dtype=torch.int32, device=self.device),
-            torch.tensor(lengths, dtype=torch.int32, device=self.device),
+            torch.tensor(padded, dtype=torch.int32),
+            torch.tensor(lengths, dtype=torch.int32),
             self.page_size,
             longest,
             self.nowhere,
@@ -86,6 +86,14 @@ class PagedAttend:
     chunks: tuple[Chunk, ...]
     reaches: tuple[int, ...] = ()
     """[T] how long each token's sequence is by now, tokens that are still to be read included"""
+
+    def to(self, device: torch.device) -> PagedAttend:
+        """The same, on a device."""
+        past = self.past
+        if past is not None:
+            past = replace(past, tables=past.tables.to(device), lengths=past.lengths.to(device))
+        chunks = tuple(replace(chunk, places=chunk.places.to(device)) for chunk in self.chunks)
+        return PagedAttend(self.cache, self.write.to(device), past, chunks)
 
     def __call__(
         self,

@@ -56,11 +56,11 @@ class Intake:
                 f"logit_bias names token {foreign[0]}; the model has tokens 0 to {self.vocab_size - 1}.",
                 param="logit_bias",
             )
-        if call.adapter is not None:
-            self.library.check(call.adapter)
+        adapter_rows = 0 if call.adapter is None else self.library.check(call.adapter)
         recall = self._recall(call, prompt)
         if recall is not None and recall.way == "retrieval":
             prompt, recall = self._with_records(call, prompt, recall)
+        expert = None if recall is None else expert_of(recall)
         return Request(
             id=request_id,
             prompt=tuple(prompt),
@@ -69,11 +69,15 @@ class Intake:
             limit=self.limit if asked is None else len(prompt) + asked,
             stop_ids=self.stop_ids,
             adapter=call.adapter,
-            expert=None if recall is None else expert_of(recall),
+            expert=expert,
             recall=recall,
+            adapter_rows=adapter_rows,
+            expert_rows=0 if expert is None else self.library.check(expert),
             echo=call.echo,
             prompt_text=call.prompt if call.prompt is not None else self.tokenizer.decode(prompt),
             n=call.n,
+            project=call.project,
+            priority=call.priority,
         )
 
     def explain(self, call: EngineRequest) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inhouse.engine.recall import Recall
-from inhouse.schema import FinishReason, Sampling
+from inhouse.schema import FinishReason, Priority, Sampling
 
 
 @dataclass(slots=True, eq=False)
@@ -30,10 +30,18 @@ class Request:
     """Key of a fact's expert, which works beside the adapter (see `engine.experts`)."""
     recall: Recall | None = None
     """What the memory made of it, when it named one."""
+    adapter_rows: int = 1
+    expert_rows: int = 1
+    """Rank rows that each takes on the device."""
     echo: bool = False
     prompt_text: str = ""
     """What `echo` repeats."""
     n: int = 1
+    project: str = "default"
+    """Whose it is: turns are shared out between projects, and no prefix is shared across them."""
+    priority: Priority = "interactive"
+    cached_tokens: int | None = None
+    """Set by the scheduler: prompt tokens that the first choice found computed when it first started."""
     arrived_at: float = 0.0
     """Set by the scheduler: its clock's seconds."""
     order: int = 0
@@ -46,7 +54,13 @@ class Request:
     @property
     def keys(self) -> tuple[str, ...]:
         """What must sit in slots while a choice runs: the adapter, the expert, both or neither."""
-        return tuple(key for key in (self.adapter, self.expert) if key is not None)
+        return tuple(self.wants)
+
+    @property
+    def wants(self) -> dict[str, int]:
+        """The same keys, each with the rank rows it takes."""
+        both = ((self.adapter, self.adapter_rows), (self.expert, self.expert_rows))
+        return {key: rows for key, rows in both if key is not None}
 
     @property
     def preset(self) -> str | None:
@@ -90,6 +104,14 @@ class Sequence:
     """Tokens whose keys and values are in pages."""
     scored: int = 0
     """Prompt tokens whose log-probability was read; it outlives a preemption."""
+    page_keys: list[bytes] = field(default_factory=list)
+    """What its full pages are called in the index of prefixes, as far as anybody asked."""
+    indexed: int = 0
+    """How many of its pages are in that index, or need not be: another page with the same tokens is."""
+    passed_over_at: float | None = None
+    """When its turn first came and there was no room for it; None again once it runs."""
+    is_promoted: bool = False
+    """Of a batch request: it has waited so long that it counts as interactive from now on."""
     slots: tuple[int, ...] = ()
     """Where the request's adapter and expert sit while the sequence runs; none is the base."""
     finish_reason: FinishReason | None = None
@@ -119,6 +141,11 @@ class Sequence:
     @property
     def is_finished(self) -> bool:
         return self.finish_reason is not None
+
+    @property
+    def is_urgent(self) -> bool:
+        """Interactive, or promoted to it: it goes before batch."""
+        return self.is_promoted or self.request.priority == "interactive"
 
     @property
     def age(self) -> tuple[int, int]:

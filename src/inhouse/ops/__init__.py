@@ -16,6 +16,7 @@ from inhouse.ops.paged import Past, decode_attention, prefill_attention
 from inhouse.ops.registry import Kernel, kernels
 from inhouse.ops.rotary import rotate, rotate_and_write
 from inhouse.ops.scored import scored_attention
+from inhouse.ops.stacked_lora import Stack, prefers_stack, stacked_lora
 
 offered.register()
 grouped_products.register()
@@ -26,6 +27,7 @@ __all__ = [
     "Kernel",
     "Matrix",
     "Past",
+    "Stack",
     "add_rms_norm",
     "attend_segments",
     "choose_experts",
@@ -39,6 +41,7 @@ __all__ = [
     "linear",
     "lora_linear",
     "mix_experts",
+    "prefers_stack",
     "prefill_attention",
     "rms_norm",
     "rotate",
@@ -46,4 +49,5 @@ __all__ = [
     "scored_attention",
     "silu_mul",
     "soft_cap",
+    "stacked_lora",
 ]

@@ -10,11 +10,10 @@ import os
 from typing import Any
 
 import numpy as np
-
-assert os.environ.get("TRITON_INTERPRET") == "1", "run by tests/ops/test_triton_interpreted.py"
-
 import triton.language as tl
 from triton.runtime import interpreter
+
+assert os.environ.get("TRITON_INTERPRET") == "1", "run by tests/ops/test_triton_interpreted.py"
 
 
 def _numbers(handle: Any) -> Any:

@@ -16,6 +16,8 @@ from inhouse.ops.paged import Past
 from inhouse.ops.triton.launch import SMALLEST_DOT, depth, launch, parts, power
 
 MOST_PIECES = 16
+MOST_TOKENS = 32
+"""Tokens a step of a program: with 64, registers do not suffice on some devices (tests/ops/test_cross_compile.py)."""
 LEAST_PIECE = 128
 """Tokens that a piece should have at least: joining costs about as much as reading these."""
 
@@ -152,7 +154,7 @@ def decode_attention(
     groups = keys.shape[1]
     block_heads = power(heads // groups, SMALLEST_DOT)
     block_width = power(width, SMALLEST_DOT)
-    block_tokens = depth(q, 2 * block_width, 64)
+    block_tokens = depth(q, 2 * block_width, MOST_TOKENS)
     longest = past.longest if window is None else min(past.longest, window)
     pieces = parts(q.device, count * groups, min(MOST_PIECES, max(longest // LEAST_PIECE, 1)))
     out = torch.empty_like(q)

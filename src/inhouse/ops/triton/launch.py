@@ -38,7 +38,7 @@ def power(size: int, least: int = 1, most: int = 1 << 20) -> int:
     return max(least, min(most, 1 << max(size - 1, 0).bit_length()))
 
 
-def depth(x: Tensor, breadth: int, most: int = 128) -> int:
+def depth(x: Tensor, breadth: int, most: int = 64) -> int:
     """How deep tiles of a product may be so that all on their way fit: `breadth` is the rows and columns together."""
     room = describe(x.device).capabilities.shared_memory_bytes or 64 * 1024
     deep = most
