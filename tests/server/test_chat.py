@@ -34,7 +34,29 @@ def test_a_reply_has_every_key_that_clients_read(served: House) -> None:
             "finish_reason": "stop",
         }
     ]
-    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+    assert body["usage"] == {
+        "prompt_tokens": 3,
+        "completion_tokens": 3,
+        "total_tokens": 6,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+
+
+def test_usage_says_how_much_of_the_prompt_was_found_computed(served: House) -> None:
+    asked = {"stream": True, "stream_options": {"include_usage": True}}
+    for usage in (
+        served.chat("cached 2").json()["usage"],
+        events(served.chat("cached 2", **asked))[-1]["usage"],
+    ):
+        assert (usage["prompt_tokens"], usage["prompt_tokens_details"]) == (2, {"cached_tokens": 2})
+
+
+@pytest.mark.parametrize(
+    ("tier", "priority"), [(None, "interactive"), ("default", "interactive"), ("flex", "batch")]
+)
+def test_flex_is_batch_for_the_engine(served: House, tier: str | None, priority: str) -> None:
+    content = served.chat("whose turn", service_tier=tier).json()["choices"][0]["message"]["content"]
+    assert content.split() == ["default", priority]
 
 
 def test_a_tuned_model_answers_with_its_adapter_named(served: House) -> None:

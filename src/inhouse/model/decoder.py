@@ -87,10 +87,8 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary. hidden [N, D] → [N, V] float32."""
-        if self.served_head is not None:
-            scores = self.served_head.product(hidden, None)
-        else:
-            scores = F.linear(hidden, self.head)
+        head = self.served_head
+        scores = F.linear(hidden, self.head) if head is None else head.product(hidden, None)
         return ops.soft_cap(scores.float(), self.config.logit_cap)
 
     def score(self, sequences: list[list[int]], adapters: Adapters | None = None) -> Tensor:

@@ -50,8 +50,10 @@ def frame(call: Call, id: str, object: str, created: int) -> dict[str, Any]:
     return keys | {"x_adapter": call.adapter} if call.adapter else keys
 
 
-def usage_wire(usage: Usage) -> dict[str, int]:
-    return usage.model_dump()
+def usage_wire(usage: Usage) -> dict[str, Any]:
+    """As OpenAI tells it: what was found computed is a detail of the prompt's tokens."""
+    counted = usage.model_dump(exclude={"cached_tokens"})
+    return counted | {"prompt_tokens_details": {"cached_tokens": usage.cached_tokens}}
 
 
 def finite(logprob: float | None) -> float | None:

@@ -103,6 +103,7 @@ class ChatRequest(Inference):
         return EngineRequest(
             id=id,
             project=project,
+            priority=self.priority,
             messages=tuple(_message(m) for m in self.messages),
             adapter=adapter,
             n=self.choices,

@@ -77,6 +77,7 @@ class CompletionRequest(Inference):
             EngineRequest(
                 id=f"{id}-{i}",
                 project=project,
+                priority=self.priority,
                 prompt=prompt if isinstance(prompt, str) else None,
                 tokens=None if isinstance(prompt, str) else tuple(prompt),
                 adapter=adapter,

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from inhouse.errors import InvalidRequest
-from inhouse.schema import Sampling
+from inhouse.schema import Priority, Sampling
 from inhouse.server.body import RequestBody
 
 SMALLEST_TOP_P = 1e-6
@@ -45,7 +45,7 @@ class StreamOptions(RequestBody):
 class Inference(RequestBody):
     """What any request for tokens may say."""
 
-    only_these: ClassVar[dict[str, str]] = {"store": "false", "service_tier": "auto and default"}
+    only_these: ClassVar[dict[str, str]] = {"store": "false", "service_tier": "auto, default and flex"}
 
     model: Annotated[str, Field(min_length=1, max_length=512)]
     stream: bool | None = None
@@ -71,11 +71,16 @@ class Inference(RequestBody):
     prompt_cache_retention: str | None = None
     metadata: Metadata | None = None
     store: Literal[False] | None = None
-    service_tier: Literal["auto", "default"] | None = None
+    service_tier: Literal["auto", "default", "flex"] | None = None
 
     @property
     def choices(self) -> int:
         return self.n or 1
+
+    @property
+    def priority(self) -> Priority:
+        """OpenAI's flex is our batch: it takes what other requests leave."""
+        return "batch" if self.service_tier == "flex" else "interactive"
 
     @property
     def wants_usage(self) -> bool:
