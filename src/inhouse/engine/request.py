@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from inhouse.engine.recall import Recall
 from inhouse.schema import FinishReason, Sampling
+from inhouse.text.grammar import Matcher
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +31,12 @@ class Request:
     """Key of a fact's expert, which works beside the adapter (see `engine.experts`)."""
     recall: Recall | None = None
     """What the memory made of it, when it named one."""
+    matcher: Matcher | None = None
+    """What each reply must look like, at its start; None: any text."""
+    has_tools: bool = False
+    """Whether a reply may call tools, in the form that the matcher holds it to."""
+    is_free: bool = True
+    """Whether a reply that calls none may be any text."""
     echo: bool = False
     prompt_text: str = ""
     """What `echo` repeats."""
@@ -41,7 +48,9 @@ class Request:
     choices: list[Sequence] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.choices = [Sequence(self, index, list(self.prompt)) for index in range(self.n)]
+        for index in range(self.n):
+            matcher = None if self.matcher is None else self.matcher.clone()
+            self.choices.append(Sequence(self, index, list(self.prompt), matcher=matcher))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -92,7 +101,14 @@ class Sequence:
     """Prompt tokens whose log-probability was read; it outlives a preemption."""
     slots: tuple[int, ...] = ()
     """Where the request's adapter and expert sit while the sequence runs; none is the base."""
+    matcher: Matcher | None = None
+    """Where the reply stands in its grammar: behind its last token, which no preemption changes."""
     finish_reason: FinishReason | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the reply's grammar allows nothing more."""
+        return self.matcher is not None and self.matcher.is_complete
 
     @property
     def length(self) -> int:
