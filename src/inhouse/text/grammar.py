@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Collection
@@ -22,9 +23,9 @@ from inhouse.text.tokenizer import Tokenizer
 
 KEPT = 32
 """Grammars kept ready. A hostile one may hold tens of megabytes."""
-MAX_GRAMMAR_CHARS = 64 * 1024
-MAX_CHOICES = 1000
 MAX_FAULT_CHARS = 300
+_PREAMBLE = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
+_QUOTED = re.compile(r"\n *\d+ \| |<non-verbose/>")
 JSON_OPTIONS = {"whitespace_pattern": r"\n?[ \t]{1,32}|\n", "json_allowed_escapes": 'bfnrt"\\'}
 """A line break and its indentation between two parts of JSON, and no more: a model may fall into white space and
 never come out. A character is not written by its number: that would be a second spelling of a name."""
@@ -148,6 +149,7 @@ def grammar_of(structure: Structure) -> str:
     if structure.choice is not None:
         return f"start: {any_of(structure.choice)}"
     assert structure.grammar is not None, "a structure has one kind"
+    json_schema.refuse_vast(structure.grammar, param=param, at=f"{param}.grammar")
     return json.dumps(
         {"grammars": [{"lark_grammar": structure.grammar}]}
     )  # so that only Lark is read as such
@@ -169,7 +171,8 @@ def literal(text: str) -> str:
 
 
 def _refused(fault: str, param: str, what: str | None = None) -> InvalidRequest:
-    first = fault.strip().splitlines()[0][:MAX_FAULT_CHARS].rstrip(".")
+    told = re.sub(r"\s+", " ", _PREAMBLE.sub("", _QUOTED.split(fault)[0])).strip()
+    first = told[:MAX_FAULT_CHARS].rstrip(".") or "nothing satisfies it"
     return InvalidRequest(
         f"{what or param} cannot be kept to: {first}. Simplify it, or leave that part out.", param=param
     )

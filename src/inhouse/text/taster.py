@@ -30,6 +30,9 @@ STACK_BYTES = 2 * 2**20
 MAX_LEXER_STATES = 20_000
 """About 2 kB each (llguidance's documentation), kept as long as the grammar is."""
 
+FIRST_STEPS = 8
+"""Bytes of a reply that are tried: what has too many alternatives shows behind the first bracket."""
+
 
 def parser_limits() -> LLParserLimits:
     """What one grammar may take of the library, at building and at each step; its other defaults are right for us:
@@ -116,8 +119,15 @@ def main() -> None:
 
 
 def _fault(grammar: str, tokenizer: LLTokenizer) -> str | None:
+    """What goes wrong in building the grammar, or in its first steps."""
     matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=parser_limits())
-    matcher.compute_bitmask()
+    for _ in range(FIRST_STEPS):
+        if matcher.is_stopped():
+            break
+        bits = int.from_bytes(matcher.compute_bitmask(), "little")
+        lowest = (bits & -bits).bit_length() - 1
+        if lowest < 0 or not matcher.consume_token(lowest):
+            break
     return matcher.get_error() or None
 
 
