@@ -17,14 +17,6 @@ ANY_OBJECT: dict[str, Any] = {"type": "object"}
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 
-class TextFormat(RequestBody):
-    type: Literal["text"]
-
-
-class JsonObjectFormat(RequestBody):
-    type: Literal["json_object"]
-
-
 class JsonSchema(RequestBody):
     """A named schema. Name and description are labels; the schema is kept whether `strict` is said or not."""
 
@@ -36,12 +28,11 @@ class JsonSchema(RequestBody):
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
 
 
-class JsonSchemaFormat(RequestBody):
-    type: Literal["json_schema"]
-    json_schema: JsonSchema
+class ResponseFormat(RequestBody):
+    """OpenAI's formats."""
 
-
-ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
 
 
 class StructuredOutputs(RequestBody):
@@ -54,10 +45,11 @@ class StructuredOutputs(RequestBody):
 
 
 def structure_of(format: ResponseFormat | None, outputs: StructuredOutputs | None) -> Structure | None:
-    """What the reply must look like; None: any text. Raises InvalidRequest where more than one thing is asked."""
+    """What the reply must look like; None: any text. Raises InvalidRequest for too little or too much."""
+    is_plain = format is None or format.type == "text"
     if outputs is not None:
         given = [v for v in (outputs.json_, outputs.regex, outputs.choice, outputs.grammar) if v is not None]
-        if len(given) != 1 or isinstance(format, JsonObjectFormat | JsonSchemaFormat):
+        if len(given) != 1 or not is_plain:
             raise InvalidRequest(
                 "Ask for one format: structured_outputs with one of json, regex, choice and grammar, or "
                 "response_format.",
@@ -70,11 +62,12 @@ def structure_of(format: ResponseFormat | None, outputs: StructuredOutputs | Non
             choice=None if outputs.choice is None else tuple(outputs.choice),
             grammar=outputs.grammar,
         )
-    match format:
-        case JsonSchemaFormat(json_schema=asked):
-            schema = ANY_OBJECT if asked.schema_ is None else asked.schema_
-            return Structure(param="response_format", json_schema=schema)
-        case JsonObjectFormat():
-            return Structure(param="response_format", json_schema=ANY_OBJECT)
-        case _:
-            return None
+    if format is None or format.type == "text":
+        return None
+    if (format.json_schema is None) == (format.type == "json_schema"):
+        raise InvalidRequest(
+            'The type json_schema has a json_schema, as {"name": ..., "schema": ...}; no other type has one.',
+            param="response_format.json_schema",
+        )
+    schema = None if format.json_schema is None else format.json_schema.schema_
+    return Structure(param="response_format", json_schema=ANY_OBJECT if schema is None else schema)
