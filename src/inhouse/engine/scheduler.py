@@ -204,7 +204,7 @@ class Scheduler:
             self._publish(sequence)
             if row.samples:
                 sequence.tokens.append(drawn[sequence])
-                if drawn[sequence] in sequence.request.stop_ids:
+                if drawn[sequence] in sequence.request.stop_ids or sequence.is_complete:
                     self.finish(sequence, "stop")
             if not sequence.is_finished and not sequence.has_room and (row.samples or not sequence.pending):
                 self.finish(sequence, "length")
