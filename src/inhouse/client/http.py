@@ -113,7 +113,9 @@ class Http:
         ) as reply:
             try:
                 value = json.loads(reply.read())
-            except (ValueError, httpx2.HTTPError) as e:
+            except httpx2.HTTPError as e:
+                raise self._broke_off(e) from e
+            except ValueError as e:
                 raise InternalError(
                     f"{self.address.url} sent a reply to {method} {path} that is not JSON."
                 ) from e
