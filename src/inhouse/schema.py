@@ -210,6 +210,8 @@ class EngineRequest(Wire):
     """Also report the prompt (and its log-probabilities when asked), as completions' `echo` does."""
     memory: MemoryUse | None = None
     """The facts to answer from, beside whatever adapter is named."""
+    whole: bool = False
+    """Whether the caller waits for the whole reply: its deltas may then come together, in fewer frames."""
     sampling: Sampling = Sampling()
 
 

@@ -107,6 +107,7 @@ class ChatRequest(Inference):
             adapter=adapter,
             n=self.choices,
             memory=use,
+            whole=not self.stream,
             sampling=self.sampling(
                 max_new_tokens=asked, logprobs=(self.top_logprobs or 0) if self.logprobs else None
             ),

@@ -82,6 +82,7 @@ class CompletionRequest(Inference):
                 adapter=adapter,
                 n=self.choices,
                 echo=bool(self.echo),
+                whole=not self.stream,
                 sampling=sampling,
             )
             for i, prompt in enumerate(self.prompts)
