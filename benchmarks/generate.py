@@ -95,7 +95,9 @@ def served(asked: list[str], tokens: int, repeats: int) -> tuple[list[str], list
         data = Path(folder) / "data"
         environment = {**os.environ, "INHOUSE_DATA_DIR": str(data)}
         command = [sys.executable, "-m", "inhouse.server", "--port", "0"]
-        server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         place = data / "run" / "server.json"
         while not place.is_file():
             time.sleep(0.1)
@@ -146,7 +148,9 @@ def main() -> None:
     generated = chosen.rows * chosen.tokens
     print(json.dumps({"bare": alone, "served": spent}, indent=1))
     print(f"bare {generated / best_alone:,.0f} tokens a CPU second, served {generated / whole:,.0f}")
-    print(f"share {best_alone / whole:.3f}; wall {min(o['wall'] for o in alone) / min(o['wall'] for o in spent):.3f}")
+    print(
+        f"share {best_alone / whole:.3f}; wall {min(o['wall'] for o in alone) / min(o['wall'] for o in spent):.3f}"
+    )
 
 
 if __name__ == "__main__":
