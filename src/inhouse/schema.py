@@ -261,6 +261,8 @@ class EngineRequest(Wire):
     """The facts to answer from, beside whatever adapter is named."""
     structure: Structure | None = None
     tools: ToolUse | None = None
+    whole: bool = False
+    """Whether the caller waits for the whole reply: its deltas may then come together, in fewer frames."""
     sampling: Sampling = Sampling()
 
     @property

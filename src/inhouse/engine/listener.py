@@ -218,6 +218,7 @@ class Listener:
         request_id = f"{call.id}/{self._number}"  # unique, whatever callers call theirs
         # It counts as waiting from here on; nothing was awaited since `_is_full` looked.
         self._connections[request_id] = connection
+        connection.gathers = call.whole
         work = asyncio.create_task(self._prepare_and_pump(call, request_id, connection))
         gone = asyncio.create_task(_read_to_end(reader))
         try:

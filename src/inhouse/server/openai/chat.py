@@ -133,6 +133,7 @@ class ChatRequest(Inference):
             memory=use,
             structure=structure_of(self.response_format, self.structured_outputs),
             tools=use_of(self.tools, self.tool_choice, self.parallel_tool_calls is not False),
+            whole=not self.stream,
             sampling=self.sampling(
                 max_new_tokens=asked, logprobs=(self.top_logprobs or 0) if self.logprobs else None
             ),

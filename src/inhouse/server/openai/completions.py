@@ -86,6 +86,7 @@ class CompletionRequest(Inference):
                 n=self.choices,
                 echo=bool(self.echo),
                 structure=structure,
+                whole=not self.stream,
                 sampling=sampling,
             )
             for i, prompt in enumerate(self.prompts)
