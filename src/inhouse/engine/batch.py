@@ -46,6 +46,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     tokens: list[int] = []
     positions: list[int] = []
     slots: list[tuple[int, ...]] = []
+    reaches: list[int] = []
     last: list[int] = []
     drawing: list[Sequence] = []
     places: list[int] = []
@@ -64,6 +65,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
         tokens += row.sequence.tokens[row.start : stop]
         positions += range(row.start, stop)
         slots += [row.sequence.slots] * row.count
+        reaches += [row.sequence.length] * row.count
         if row.samples:
             last.append(len(tokens) - 1)
             drawing.append(row.sequence)
@@ -78,7 +80,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     return Batch(
         tokens=torch.tensor(tokens),
         positions=torch.tensor(positions),
-        attend=PagedAttend(cache, torch.cat(writes), past, tuple(chunks)),
+        attend=PagedAttend(cache, torch.cat(writes), past, tuple(chunks), tuple(reaches)),
         slots=slots,
         rows=torch.tensor(last + places, dtype=torch.int64),
         drawing=drawing,

@@ -22,6 +22,7 @@ from inhouse.errors import InvalidRequest
 from inhouse.model.config import ModelConfig
 from inhouse.model.decoder import Decoder
 from inhouse.settings import Settings
+from inhouse.text.grammar import Grammars
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 
@@ -64,13 +65,15 @@ def build(
     library = Library(
         adapter_folder, decoder, base_digest, expert_of=None if banks is None else banks.source.expert
     )
+    stop_ids = tokenizer.eos_ids | template.stop_ids | frozenset(config.eos_ids)
     intake = Intake(
         tokenizer,
         template,
         library,
         limit=min(config.context, pages.capacity),
         vocab_size=config.vocab_size,
-        stop_ids=tokenizer.eos_ids | template.stop_ids | frozenset(config.eos_ids),
+        stop_ids=stop_ids,
+        grammars=Grammars(tokenizer, config.vocab_size, stop_ids, shown=template.calls.written),
         memory=None if banks is None else Memory(banks, library),
         proof=Proof(decoder, library),
     )
@@ -83,6 +86,7 @@ def build(
         token_budget=token_budget,
         base_digest=base_digest,
         reuses_prefixes=reuses_prefixes,
+        rewind_above=config.rewind_above,
     )
     runner = Runner(decoder, cache, library, adapter_rows=rows, capture=_capture(decoder, settings.graphs))
     return Engine(intake, scheduler, runner, base_digest=base_digest)

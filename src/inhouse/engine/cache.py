@@ -84,6 +84,8 @@ class PagedAttend:
     past: ops.Past | None
     """What the first tokens of the stream, one a sequence, attend to, themselves included; None without such"""
     chunks: tuple[Chunk, ...]
+    reaches: tuple[int, ...] = ()
+    """[T] how long each token's sequence is by now, tokens that are still to be read included"""
 
     def to(self, device: torch.device) -> PagedAttend:
         """The same, on a device."""
@@ -103,6 +105,8 @@ class PagedAttend:
         *,
         scale: float,
         window: int | None,
+        cap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         keys, values = self.cache.keys[layer], self.cache.values[layer]
         q = ops.rotate_and_write(q, k, v, rotation, keys, values, self.write)
@@ -110,9 +114,18 @@ class PagedAttend:
         parts: list[Tensor] = []
         if self.past is not None:
             parts.append(
-                ops.decode_attention(q[:singles], keys, values, self.past, scale=scale, window=window)
+                ops.decode_attention(
+                    q[:singles], keys, values, self.past, scale=scale, window=window, cap=cap, sinks=sinks
+                )
             )
         for chunk in self.chunks:
             mine = q[chunk.start : chunk.stop]
-            parts.append(ops.prefill_attention(mine, keys, values, chunk.places, scale=scale, window=window))
+            parts.append(
+                ops.prefill_attention(
+                    mine, keys, values, chunk.places, scale=scale, window=window, cap=cap, sinks=sinks
+                )
+            )
         return parts[0] if len(parts) == 1 else torch.cat(parts)  # [T, H, K]
+
+    def reach(self) -> Tensor:
+        return torch.tensor(self.reaches)

@@ -54,7 +54,7 @@ def plainly(
     past: Past,
     scale: float,
     window: int | None,
-    soft_cap: float | None,
+    cap: float | None,
     sinks: Tensor | None,
 ) -> Tensor:
     out = torch.zeros(q.shape, dtype=torch.float64)
@@ -66,8 +66,8 @@ def plainly(
         for head in range(q.shape[1] if places else 0):
             k, v = (t[places, head // repeats].double() for t in (keys, values))
             scores = k @ q[i, head].double() * scale
-            if soft_cap is not None:
-                scores = soft_cap * torch.tanh(scores / soft_cap)
+            if cap is not None:
+                scores = cap * torch.tanh(scores / cap)
             if sinks is not None:
                 scores = torch.cat([scores, sinks[head].double()[None]])
             out[i, head] = scores.softmax(0)[: len(places)] @ v
@@ -77,7 +77,7 @@ def plainly(
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize(
-    ("heads", "groups", "width", "page_size", "window", "soft_cap", "with_sinks"),
+    ("heads", "groups", "width", "page_size", "window", "cap", "with_sinks"),
     [
         (4, 2, 8, 16, None, None, False),
         (3, 1, 20, 8, 5, None, False),
@@ -92,14 +92,14 @@ def test_it_equals_each_head_in_float64(
     width: int,
     page_size: int,
     window: int | None,
-    soft_cap: float | None,
+    cap: float | None,
     with_sinks: bool,
     dtype: torch.dtype,
 ) -> None:
     q, keys, values, past = world(lengths, heads, groups, width, page_size, dtype)
     sinks = normal(heads, dtype=dtype, seed=5) if with_sinks else None
-    wanted = plainly(q, keys, values, past, 0.3, window, soft_cap, sinks)
-    given = decode_attention(q, keys, values, past, scale=0.3, window=window, soft_cap=soft_cap, sinks=sinks)
+    wanted = plainly(q, keys, values, past, 0.3, window, cap, sinks)
+    given = decode_attention(q, keys, values, past, scale=0.3, window=window, cap=cap, sinks=sinks)
     assert_close(given, wanted)
 
 

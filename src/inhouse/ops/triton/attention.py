@@ -34,7 +34,7 @@ def decode_kernel(
     peaks,
     sums,
     scale,
-    soft_cap,
+    cap,
     window,
     heads,
     repeats,
@@ -86,7 +86,7 @@ def decode_kernel(
         )
         scores = tl.dot(asked, k, input_precision="ieee") * scale  # [heads, tokens]
         if has_cap:
-            scores = soft_cap * (2.0 * tl.sigmoid(2.0 * scores / soft_cap) - 1.0)
+            scores = cap * (2.0 * tl.sigmoid(2.0 * scores / cap) - 1.0)
         scores = tl.where(seen[None, :], scores, -float("inf"))
         higher = tl.maximum(peak, tl.max(scores, 1))
         shares = tl.exp(scores - higher[:, None])
@@ -145,7 +145,7 @@ def decode_attention(
     *,
     scale: float,
     window: int | None = None,
-    soft_cap: float | None = None,
+    cap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
     """See `ops.decode_attention`."""
@@ -175,7 +175,7 @@ def decode_attention(
         peaks,
         sums,
         scale,
-        0.0 if soft_cap is None else soft_cap,
+        0.0 if cap is None else cap,
         0 if window is None else window,
         heads,
         heads // groups,
@@ -184,7 +184,7 @@ def decode_attention(
         pieces,
         page_size=past.page_size,
         has_window=window is not None,
-        has_cap=soft_cap is not None,
+        has_cap=cap is not None,
         has_sinks=sinks is not None,
         block_heads=block_heads,
         block_tokens=block_tokens,
