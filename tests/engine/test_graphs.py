@@ -15,9 +15,12 @@ from inhouse.engine import batch as batches
 from inhouse.engine.engine import Engine
 from inhouse.engine.graphs import Inputs, Shape, Steps, _rounded
 from inhouse.errors import InvalidRequest
+from tests import tiny
 from tests.engine.memory_world import PRICE, Books, ask
 from tests.engine.test_engine import assert_equal, mixed_calls
 from tests.engine.world import World, call, run, start
+
+FAMILIES = sorted(tiny.CONFIGS)
 
 
 @dataclass
@@ -45,12 +48,12 @@ def counting(engine: Engine) -> Recording:
     return recording
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_filled_up_steps_give_the_tokens_of_plain_ones(family: str, tmp_path: Path) -> None:
     world = World(tmp_path, family)
     world.adapter("small", rank=2, seed=1)
     world.adapter("large", rank=7, seed=2)
-    world.adapter("attention", rank=4, seed=3, only="attn")
+    world.adapter("attention", rank=4, seed=3, only="att")
     calls = mixed_calls(logprobs=5)
     engine = world.engine(graphs="off")
     assert engine.runner.steps is None
@@ -182,6 +185,7 @@ def test_a_smaller_batch_leaves_nothing_of_the_larger_one_before(world: World) -
         attend=replace(
             seven.attend,
             write=seven.attend.write[last],
+            reaches=seven.attend.reaches[last],
             past=replace(past, tables=past.tables[last, :1], lengths=past.lengths[last]),
         ),
     )

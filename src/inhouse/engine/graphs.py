@@ -101,6 +101,7 @@ class Inputs:
             "tokens": (rows,),
             "positions": (rows,),
             "write": (rows,),
+            "reaches": (rows,),
             "lengths": (rows,),
             "tables": (rows, shape.pages),
             "rows": (uses, rows),
@@ -126,6 +127,7 @@ class Inputs:
         put["tokens"][:count] = batch.tokens
         put["positions"][:count] = batch.positions
         put["write"].fill_(self._spare)[:count] = attend.write
+        put["reaches"][:count] = attend.reaches
         put["lengths"][:count] = attend.past.lengths
         put["tables"][:count, : attend.past.tables.shape[1]] = attend.past.tables
         for use in range(self._shape.uses):
@@ -214,7 +216,7 @@ class Steps:
                 shape.pages * cache.page_size,
                 cache.nowhere,
             )
-            attend = PagedAttend(cache, given["write"].long(), past, ())
+            attend = PagedAttend(cache, given["write"].long(), past, (), given["reaches"].long())
             uses = self._looked_up(shape, given)
             adapters = Grouped(self._arena, uses) if uses else None
             hidden = decoder.forward(given["tokens"].long(), given["positions"].long(), attend, adapters)
