@@ -14,7 +14,8 @@ PLUGIN = "tests.device.simulated.plugin"
 FOLDER = Path(__file__).parent / "simulated"
 
 
-def test_the_serving_path_runs_on_a_device_that_nobody_knows() -> None:
+@pytest.mark.parametrize("check", ["check_serving", "check_training"])
+def test_the_house_runs_on_a_device_that_nobody_knows(check: str) -> None:
     code = "from tests.device.simulated.accelerator import install; install()"
     there = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
@@ -26,7 +27,7 @@ def test_the_serving_path_runs_on_a_device_that_nobody_knows() -> None:
             sys.executable,
             "-m",
             "pytest",
-            FOLDER / "check_serving.py",
+            FOLDER / f"{check}.py",
             "-qx",
             "-p",
             PLUGIN,
