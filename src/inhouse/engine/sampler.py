@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inhouse import ops
 from inhouse.engine.request import Sequence
 from inhouse.errors import InternalError
 from inhouse.schema import Sampling
@@ -38,17 +39,35 @@ class Draw:
     score: Score | None = None
 
 
-def draw(logits: Tensor, sequence: Sequence, mask: bytes | None = None) -> Draw:
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What one look at all rows of a step tells of a row: the device is asked once, not for each."""
+
+    best: int
+    """The likeliest token"""
+    is_finite: bool
+
+
+def glance(logits: Tensor) -> list[Glance]:
+    """logits [N, V] float32."""
+    tokens, finite = torch.stack([t.long() for t in ops.best_tokens(logits)]).tolist()
+    return [Glance(token, bool(is_finite)) for token, is_finite in zip(tokens, finite, strict=True)]
+
+
+def draw(logits: Tensor, sequence: Sequence, mask: bytes | None = None, seen: Glance | None = None) -> Draw:
     """The sequence's next token. logits [V] float32; they are not changed. `mask`: which tokens may come, a bit each,
-    as `text.grammar.Matcher.mask` gives it; None: all.
+    as `text.grammar.Matcher.mask` gives it; None: all. `seen`: what `glance` saw, if it looked already.
 
     Raises InternalError when they are not finite: then the model, or this request's adapter, has overflowed.
     """
-    if not bool(torch.isfinite(logits).all()):
+    seen = seen or glance(logits[None])[0]
+    if not seen.is_finite:
         raise InternalError(
             "The model's output is not finite. If the request uses an adapter, tune it again."
         )
     sampling = sequence.request.sampling
+    if sampling.temperature == 0 and mask is None and not _is_adjusted(sampling):
+        return _scored(seen.best, logits, sampling)
     adjusted = _adjust(logits, sequence)
     if mask is not None:
         adjusted.masked_fill_(~_bits(mask, adjusted), -torch.inf)
@@ -58,9 +77,7 @@ def draw(logits: Tensor, sequence: Sequence, mask: bytes | None = None) -> Draw:
         # From the top down, so that the smallest temperature cannot overflow.
         kept = _keep((adjusted - adjusted.max()) / sampling.temperature, sampling)
         token = int((kept + _noise(len(logits), sequence).to(kept.device)).argmax())
-    if sampling.logprobs is None:
-        return Draw(token)
-    return Draw(token, score(logits[None], [token], sampling.logprobs)[0])
+    return _scored(token, logits, sampling)
 
 
 def score(logits: Tensor, tokens: list[int], top: int) -> list[Score]:
@@ -74,6 +91,22 @@ def score(logits: Tensor, tokens: list[int], top: int) -> list[Score]:
         Score(token, value, tuple(zip(ids[i], values[i], strict=True)))
         for i, (token, value) in enumerate(zip(tokens, chosen, strict=True))
     ]
+
+
+def _scored(token: int, logits: Tensor, sampling: Sampling) -> Draw:
+    if sampling.logprobs is None:
+        return Draw(token)
+    return Draw(token, score(logits[None], [token], sampling.logprobs)[0])
+
+
+def _is_adjusted(sampling: Sampling) -> bool:
+    """Whether `_adjust` changes anything."""
+    return bool(
+        sampling.logit_bias
+        or sampling.repetition_penalty != 1
+        or sampling.frequency_penalty
+        or sampling.presence_penalty
+    )
 
 
 def _adjust(logits: Tensor, sequence: Sequence) -> Tensor:
