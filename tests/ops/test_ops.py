@@ -223,10 +223,3 @@ def test_lora_on_two_parts_of_a_fused_layer() -> None:
         plain,
         tensors((5, 6), (2, 6), (2, 6), (4, 2), (3, 2)),
     )
-
-
-def test_a_layout_for_few_rows_changes_no_number() -> None:
-    (weight,) = (t.detach() for t in tensors((24, 16)))
-    laid = ops.for_few_rows(weight)
-    assert torch.equal(laid, weight) and laid.stride() == (1, 24)
-    assert ops.for_few_rows(weight.bfloat16()).is_contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,67 @@ def test_an_adapter_that_peft_made_of_experts_is_refused_with_the_list(tmp_path:
     peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
     with pytest.raises(BadCheckpoint, match=r"mlp\.experts\.down_proj.*attention's layers alone"):
         Adapter.read(tmp_path / "adapter", load_base(base))
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "rslora": {"use_rslora": True},
+    "rank by module": {"rank_pattern": {"down_proj": 5, "layers.0.self_attn.q_proj": 1}},
+    "alpha by module": {"alpha_pattern": {r"layers\.1\..*": 20}},
+    "all": {
+        "use_rslora": True,
+        "rank_pattern": {"q_proj": 6},
+        "alpha_pattern": {"q_proj": 3, "down_proj": 9},
+    },
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_ranks_and_scales_by_module_mean_what_they_mean_to_peft(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    base = base_folder(tmp_path / "base")
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        base, attn_implementation="eager", dtype=torch.float32
+    )
+    modules = ["q_proj", "down_proj", "up_proj"]
+    config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=modules, init_lora_weights=False, **options)
+    theirs = peft.get_peft_model(model, config).eval()
+    theirs.save_pretrained(tmp_path / "adapter")
+    decoder = load_base(base)
+    adapter = Adapter.read(tmp_path / "adapter", decoder)
+    with torch.no_grad():
+        expected = theirs(torch.tensor([TOKENS])).logits[0]
+        ours = decoder.score([TOKENS], LoadedLora(adapter, decoder))
+        flat = Adapter(adapter.rank, adapter.alpha, adapter.tensors, {})
+        without = decoder.score([TOKENS], LoadedLora(flat, decoder))
+    assert (ours - expected).abs().max() < 1e-4
+    if options.keys() != {"rank_pattern"} or adapter.scales:
+        assert (without - expected).abs().max() > 1e-3, "the control: the options change nothing"
+    adapter.write(tmp_path / "again", decoder.config, base="base")
+    again = Adapter.read(tmp_path / "again", decoder)
+    assert again.tensors.keys() == adapter.tensors.keys()
+    for name in adapter.tensors:
+        assert again.scale_of(name) == pytest.approx(adapter.scale_of(name))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("rank_pattern", {"q_proj": 0}, "no such number"),
+        ("rank_pattern", {"q_proj": 2}, r"q_proj: shapes \(4, 32\)"),
+        ("alpha_pattern", {"q_proj": "8"}, "no such number"),
+        ("alpha_pattern", {"(q": 8}, "no pattern"),
+        ("alpha_pattern", {"(.*)*x": 8}, "one repetition is the most"),
+    ],
+)
+def test_a_pattern_that_does_not_fit_is_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:
+    decoder = load_base(base_folder(tmp_path / "base"))
+    folder = tmp_path / "adapter"
+    trained_adapter(decoder).adapter().write(folder, decoder.config, base="base")
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**settings, key: value}))
+    with pytest.raises(BadCheckpoint, match=message):
+        Adapter.read(folder, decoder)
 
 
 def test_an_adapter_of_another_base_is_refused_with_the_list(tmp_path: Path) -> None:

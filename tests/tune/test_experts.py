@@ -282,7 +282,7 @@ def test_a_kept_expert_says_what_it_is_and_is_small(tmp_path: Path) -> None:
     data = to_bytes(result, "b" * 64, "fact-1", 7)
     adapter = from_bytes(data, decoder)
     assert adapter.notes == {"base_digest": "b" * 64, "fact": "fact-1", "version": 7}
-    assert (adapter.rank, adapter.scale) == (4, 1.0)
+    assert (adapter.rank, adapter.alpha) == (4, 4.0)
     assert {a.dtype for pair in result.tensors.values() for a in pair} == {torch.bfloat16}
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert header["model.layers.1.mlp.down_proj.lora_A.weight"]["shape"] == [4, 48]

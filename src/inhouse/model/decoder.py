@@ -33,6 +33,8 @@ class Decoder:
     head: Tensor
     """[V, D]; the embedding itself when tied."""
     rotation: Rotation | None
+    served_head: ops.Matrix | None = None
+    """The head as serving holds it."""
     recompute: bool = False
     """Keep only each block's input for the backward pass: less memory, a third more work."""
 
@@ -85,7 +87,9 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary. hidden [N, D] → [N, V] float32."""
-        return ops.soft_cap(F.linear(hidden, self.head).float(), self.config.logit_cap)
+        head = self.served_head
+        scores = F.linear(hidden, self.head) if head is None else head.product(hidden, None)
+        return ops.soft_cap(scores.float(), self.config.logit_cap)
 
     def score(self, sequences: list[list[int]], adapters: Adapters | None = None) -> Tensor:
         """Logits at every place of each sequence, one after the other: the plain oracle. → [sum of T, V]."""
@@ -93,12 +97,22 @@ class Decoder:
         positions = torch.cat([torch.arange(len(s)) for s in sequences]).to(self.device)
         return self.logits(self.forward(tokens, positions, Packed([len(s) for s in sequences]), adapters))
 
-    def lay_out_for_few_rows(self) -> None:
-        """For decoding, where each sequence brings one token a step. A head that is tied may become a
-        copy, so a decoder laid out like this is for serving alone: training it would untie them."""
+    def serve(self, quantization: str = "none") -> None:
+        """Lays every matrix out for the fastest products here, rounded to fewer bits where that is asked for. From
+        then on the decoder is for serving alone: there is nothing left to train or to save. Done once."""
+        if self.served_head is not None:
+            return
         for linear in self.linears():
-            linear.weight = ops.for_few_rows(linear.weight)
-        self.head = ops.for_few_rows(self.head)
+            linear.serve(quantization)
+        self.served_head = ops.for_serving(self.head, quantization)
+        if self.head is not self.embedding:
+            self.head = self.head.to("meta")
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of matrices that a step with one token reads."""
+        matrices = [linear.served or linear.weight for linear in self.linears()]
+        return sum(matrix.nbytes for matrix in [*matrices, self.served_head or self.head])
 
     def linears(self) -> Iterator[Linear]:
         """Every linear layer that an adapter may change, in order."""

@@ -37,7 +37,7 @@ class Adapters(Protocol):
 
 
 class Attend(Protocol):
-    """What turns queries, keys and values of a token stream into attention's output."""
+    """What turns queries, keys and values of a token stream into attention's output, rotated by their positions."""
 
     def __call__(
         self,
@@ -45,6 +45,7 @@ class Attend(Protocol):
         q: Tensor,
         k: Tensor,
         v: Tensor,
+        rotation: tuple[Tensor, Tensor] | None,
         *,
         scale: float,
         window: int | None,
@@ -73,12 +74,15 @@ class Packed:
         q: Tensor,
         k: Tensor,
         v: Tensor,
+        rotation: tuple[Tensor, Tensor] | None,
         *,
         scale: float,
         window: int | None,
         cap: float | None = None,
         sinks: Tensor | None = None,
     ) -> Tensor:
+        if rotation is not None:
+            q, k = ops.rotate(q, *rotation), ops.rotate(k, *rotation)
         return ops.attend_segments(q, k, v, self.lengths, scale=scale, window=window, cap=cap, sinks=sinks)
 
     def reach(self) -> Tensor:
@@ -95,10 +99,19 @@ class Linear:
     bias: Tensor | None
     """[O]"""
     parts: tuple[Part, ...]
+    served: ops.Matrix | None = None
+    """The weight as serving holds it; then `weight` has a shape and no numbers."""
 
     def product(self, x: Tensor) -> Tensor:
         """x Wᵀ + bias, without any adapter. x [T, I] → [T, O]."""
+        if self.served is not None:
+            return self.served.product(x, self.bias)
         return F.linear(x, self.weight, self.bias)
+
+    def serve(self, quantization: str) -> None:
+        """Lays the weight out for serving, and lets go of the plain one."""
+        self.served = ops.for_serving(self.weight, quantization)
+        self.weight = self.weight.to("meta")
 
     def __call__(self, x: Tensor, adapters: Adapters | None) -> Tensor:
         return self.product(x) if adapters is None else adapters(self, x)
@@ -125,6 +138,13 @@ class Norm:
         if self.bias is None:
             return ops.rms_norm(x, self.weight, self.eps, offset=self.offset, is_wide=self.is_wide)
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+    def added(self, x: Tensor, update: Tensor) -> tuple[Tensor, Tensor]:
+        """x + update, and its norm."""
+        if self.bias is None and not self.is_wide:
+            return ops.add_rms_norm(x, update, self.weight, self.eps)
+        x = x + update
+        return x, self(x)
 
     def named_tensors(self, label: str) -> Iterator[tuple[str, Tensor]]:
         yield f"{label}.weight", self.weight
@@ -159,10 +179,17 @@ class Attention:
         q, k, v = self._heads(self.qkv(x, adapters))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self._normed(q, self.q_norm), self._normed(k, self.k_norm)
-        if self.rope is not None:
-            q, k = ops.rotate(q, *turns[self.rope]), ops.rotate(k, *turns[self.rope])
+        rotation = None if self.rope is None else turns[self.rope]
         mixed = attend(
-            self.layer, q, k, v, scale=self.scale, window=self.window, cap=self.cap, sinks=self.sinks
+            self.layer,
+            q,
+            k,
+            v,
+            rotation,
+            scale=self.scale,
+            window=self.window,
+            cap=self.cap,
+            sinks=self.sinks,
         )  # [T, H, K]
         return self.out(mixed.flatten(1), adapters)
 
@@ -262,8 +289,12 @@ class Block:
     """The MLP reads the stream as it is before attention."""
 
     def __call__(self, x: Tensor, turns: Turns, attend: Attend, adapters: Adapters | None) -> Tensor:
-        mixed = x + self.mix(x, turns, attend, adapters)
-        return mixed + self.feed(x if self.is_parallel else mixed, adapters)
+        update = self.mix(x, turns, attend, adapters)
+        if self.is_parallel or self.mlp_norm is None:
+            mixed = x + update
+            return mixed + self.feed(x if self.is_parallel else mixed, adapters)
+        mixed, normed = self.mlp_norm.added(x, update)
+        return mixed + _through(self.mlp_post_norm, self.mlp(normed, adapters))
 
     def mix(self, x: Tensor, turns: Turns, attend: Attend, adapters: Adapters | None) -> Tensor:
         """What attention adds to the stream x [T, D]."""

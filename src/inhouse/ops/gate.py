@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inhouse.ops.probe import made
+from inhouse.ops.registry import Implementation, kernels
+
 
 def silu_mul(gate_up: Tensor) -> Tensor:
     """silu(gate) · up, where gate and up are the two halves of the last dimension.
@@ -19,6 +22,11 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled() and gate_up.requires_grad:
         return _SiluMul.apply(gate_up)  # type: ignore[no-any-return, no-untyped-call]
+    middle: Tensor = kernels.kernel("gate", gate_up.device)(gate_up)
+    return middle
+
+
+def plain(gate_up: Tensor) -> Tensor:
     gate, up = gate_up.chunk(2, -1)
     return F.silu(gate) * up
 
@@ -45,8 +53,7 @@ class _SiluMul(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
         ctx.save_for_backward(gate_up)
-        gate, up = gate_up.chunk(2, -1)
-        return F.silu(gate) * up
+        return plain(gate_up)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
@@ -58,3 +65,10 @@ class _SiluMul(torch.autograd.Function):
         torch.mul(grad, F.silu(gate), out=to_up)
         torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=to_gate)
         return out
+
+
+def _probe(implementation: Implementation, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return (implementation(made(5, 96, device=device, dtype=dtype)),)
+
+
+kernels.define("gate", plain, _probe)

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inhouse.ops.probe import made
+from inhouse.ops.registry import Implementation, kernels
+
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turns each pair (x[i], x[i + n]) by its position's angle; what lies behind the n pairs stays as it is.
@@ -20,6 +23,42 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
         return _Rotate.apply(x, cos, sin)  # type: ignore[no-any-return, no-untyped-call]
     return _turn(x, cos, sin)
+
+
+def rotate_and_write(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rotation: tuple[Tensor, Tensor] | None,
+    keys: Tensor,
+    values: Tensor,
+    write: Tensor,
+) -> Tensor:
+    """Turns queries and keys, puts keys and values at their places of the cache, and returns the queries.
+
+    q             [T, H, K]        k, v  [T, G, K]; all three may be slices of wider rows
+    rotation      cos and sin, each [T, 1, K/2] float32; None where positions do not rotate
+    keys, values  [places, G, K]   one layer's cache
+    write         [T] int64        a place may stand twice only where nobody reads it
+    """
+    turned: Tensor = kernels.kernel("rotary", q.device)(q, k, v, rotation, keys, values, write)
+    return turned
+
+
+def plain(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rotation: tuple[Tensor, Tensor] | None,
+    keys: Tensor,
+    values: Tensor,
+    write: Tensor,
+) -> Tensor:
+    if rotation is not None:
+        q, k = rotate(q, *rotation), rotate(k, *rotation)
+    keys.index_copy_(0, write, k)
+    values.index_copy_(0, write, v)
+    return q
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -46,3 +85,18 @@ class _Rotate(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         return _turn(grads[0], cos, -sin), None, None
+
+
+def _probe(implementation: Implementation, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Five tokens of four heads over two, cut from one product, written out of order."""
+    qkv = made(5, 8, 16, device=device, dtype=dtype)
+    q, k, v = qkv.split((4, 2, 2), 1)
+    angles = made(5, 1, 8, device=device, dtype=torch.float32, seed=1)
+    keys, values = (torch.zeros(9, 2, 16, device=device, dtype=dtype) for _ in range(2))
+    write = torch.tensor([7, 0, 3, 4, 1]).to(device)
+    turned = implementation(q, k, v, (angles.cos(), angles.sin()), keys, values, write)
+    still = implementation(q[:1], k[:1], v[:1], None, keys, values, write[:1] + 1)
+    return turned, still, keys, values
+
+
+kernels.define("rotary", plain, _probe)

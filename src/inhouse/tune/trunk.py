@@ -120,13 +120,14 @@ def tail(decoder: Decoder, trunk: Trunk, cut: Cut, adapters: Adapters) -> Tensor
         q: Tensor,
         k: Tensor,
         v: Tensor,
+        rotation: tuple[Tensor, Tensor] | None,
         *,
         scale: float,
         window: int | None,
         cap: float | None = None,
         sinks: Tensor | None = None,
     ) -> Tensor:
-        return attend(layer, q, k, v, scale=scale, window=window, cap=cap, sinks=sinks)[trunk.rows]
+        return attend(layer, q, k, v, rotation, scale=scale, window=window, cap=cap, sinks=sinks)[trunk.rows]
 
     for i in range(cut.block, last + 1):
         block = decoder.blocks[i]
