@@ -146,21 +146,6 @@ def test_small_requests_do_not_overtake_a_large_one_for_ever(patience_s: float) 
     assert large.is_finished == (patience_s == 2.0)
 
 
-def test_who_was_passed_over_too_long_goes_before_projects_that_were_served_less() -> None:
-    scheduler = scheduler_of(pages=48, max_running=8, budget=128)
-    scheduler.add(request("first", 100, 30, project="a"), 0.0)
-    scheduler.add(request("small", 6, 3, first=190, project="b"), 0.0)
-    step(scheduler, 0.0)
-    # It needs 18 pages. Beside two small ones 17 are free.
-    large = request("large", 70, 1, first=300, project="a")
-    scheduler.add(large, 0.0)
-    for second in range(8):
-        small = request(f"small {second}", 6, 3, first=500 + 9 * second, project="b")
-        scheduler.add(small, float(second))
-        step(scheduler, float(second))
-    assert large.is_finished
-
-
 def test_a_request_waits_for_a_slot_while_others_pass() -> None:
     scheduler = scheduler_of(rows=1)
     scheduler.add(request("a", 3, 2, adapter="x"), 0)
