@@ -16,9 +16,10 @@ from inhouse.engine.memory import Memory, expert_of, with_records, without_model
 from inhouse.engine.proof import Proof
 from inhouse.engine.recall import Recall
 from inhouse.engine.request import Request, Sequence
+from inhouse.engine.verify import PROBE, Verifier
 from inhouse.engine.voice import Voice
 from inhouse.errors import ContextLengthExceeded, InvalidRequest
-from inhouse.schema import EngineRequest, Message, Structure, ToolUse
+from inhouse.schema import Check, EngineRequest, Message, Structure, ToolUse
 from inhouse.text import json_schema, tools
 from inhouse.text.grammar import Grammars, Matcher, grammar_of, json_rule
 from inhouse.text.template import ChatTemplate
@@ -102,6 +103,13 @@ class Intake:
     def explain(self, call: EngineRequest) -> dict[str, Any]:
         """What the call's memory sees in its last message, and why. Raises what `prepare` raises."""
         return self._needed_memory().explain(call)
+
+    def verify(self, call: EngineRequest) -> list[Check]:
+        """Whether the call's adapter does what it says. Raises InvalidRequest, NotFound."""
+        if call.adapter is None or self.proof is None:
+            raise InvalidRequest("Name an adapter to verify: the base has none.", param="model")
+        probe = self.tokenizer.encode(call.prompt or PROBE)[: self.limit]
+        return Verifier(self.proof.decoder, self.library, call.adapter, probe).run()
 
     def _needed_memory(self) -> Memory:
         if self.memory is None:
