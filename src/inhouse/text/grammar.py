@@ -150,9 +150,8 @@ def grammar_of(structure: Structure) -> str:
         return f"start: {any_of(structure.choice)}"
     assert structure.grammar is not None, "a structure has one kind"
     json_schema.refuse_vast(structure.grammar, param=param, at=f"{param}.grammar")
-    return json.dumps(
-        {"grammars": [{"lark_grammar": structure.grammar}]}
-    )  # so that only Lark is read as such
+    # Wrapped, so that the text is read as Lark and as nothing else that the library knows.
+    return json.dumps({"grammars": [{"lark_grammar": structure.grammar}]})
 
 
 def json_rule(schema: dict[str, Any]) -> str:
