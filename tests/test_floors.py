@@ -31,6 +31,9 @@ TORCHLESS = (
     "inhouse.text.tokenizer",
     "inhouse.text.template",
     "inhouse.text.stream",
+    "inhouse.text.tools",
+    "inhouse.text.grammar",
+    "inhouse.text.taster",
     "inhouse.worker.main",
 )
 
