@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor
 
 from inhouse import ops
@@ -79,7 +80,11 @@ class Adapter:
         if not (folder / WEIGHTS).is_file():
             raise BadCheckpoint(f"{folder / WEIGHTS} is missing.")
         read_header(folder / WEIGHTS)
-        stored = load_file(folder / WEIGHTS)
+        # Read, not mapped: a file that is cut or written over while it is served must harm nobody.
+        try:
+            stored = load((folder / WEIGHTS).read_bytes())
+        except SafetensorError as e:
+            raise BadCheckpoint(f"{folder / WEIGHTS} is damaged ({e}). Tune the model again.") from e
         notes = read_json(folder / NOTES) if (folder / NOTES).is_file() else {}
         return cls(rank, float(alpha), _match(folder, stored, decoder, rank), notes)
 
