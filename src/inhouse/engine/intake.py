@@ -27,6 +27,9 @@ from inhouse.text.tokenizer import Tokenizer
 
 REPLY_ROOM = 64
 """Tokens kept for a reply beside records, where the call names no number."""
+MOST_STOPS = 64
+MOST_STOP_CHARACTERS = 16 * 1024
+"""Stop strings are looked for at each token, in the step that everybody shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,12 @@ class Intake:
             raise ContextLengthExceeded.of(limit=self.limit, prompt=len(prompt), asked=asked or 1)
         if not all(sampling.stop):
             raise InvalidRequest("A stop string is empty. Leave it out.", param="stop")
+        if len(sampling.stop) > MOST_STOPS or sum(map(len, sampling.stop)) > MOST_STOP_CHARACTERS:
+            raise InvalidRequest(
+                f"There are too many stop strings, or too long ones: an engine takes {MOST_STOPS}, with "
+                f"{MOST_STOP_CHARACTERS:,} characters in all. Send fewer.",
+                param="stop",
+            )
         foreign = [i for i in sampling.logit_bias if not 0 <= i < self.vocab_size]
         if foreign:
             raise InvalidRequest(

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from inhouse import ops
@@ -71,7 +71,8 @@ class Adapter:
         """
         shape = inspect(folder, decoder)
         try:
-            stored = load_file(folder / WEIGHTS)
+            # Read, not mapped: a file that is cut or written over while it is served must harm nobody.
+            stored = load((folder / WEIGHTS).read_bytes())
         except SafetensorError as e:
             raise BadCheckpoint(f"{folder / WEIGHTS} is damaged ({e}). Fetch it again.") from e
         tensors = {
