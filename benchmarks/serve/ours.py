@@ -82,6 +82,7 @@ class House:
                 if reply.is_last:
                     choice = requests.pop(reply.request_id).choices[0]
                     tokens[i] = choice.tokens[choice.prompt_length :]
+            watch.step()
         watch.stop()
         after = engine.stats
         notes = {k: after[k] - before.get(k, 0.0) for k in after if k.endswith("_total")}

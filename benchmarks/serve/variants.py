@@ -140,6 +140,7 @@ class Variant:
             for i, token in zip(places, stream.tolist(), strict=True):
                 watch.token(i)
                 tokens[i].append(token)
+            watch.step()
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ class OpenVino:
                     tokens[i] += new
                 if len(tokens[i]) >= asks[i].new:
                     del handles[i]
+            watch.step()
         while self.pipeline.has_non_finished_requests():
             self.pipeline.step()
 
