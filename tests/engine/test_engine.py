@@ -10,13 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inhouse import ops
 from inhouse.engine import sampler
-from inhouse.engine.adapters import Bank, Mix
+from inhouse.engine.adapters import Bank, Grouped, Stacked
+from inhouse.engine.arena import factors_of
 from inhouse.engine.engine import Engine
 from inhouse.model.adapters import Adapter, LoadedLora
 from inhouse.model.layers import Linear
 from inhouse.schema import EngineRequest, Message
 from tests.engine.world import Answer, World, call, collect, run, start
+from tests.tiny import CONFIGS
 
 ADAPTERS = (None, "small", "large", None, "attention", "small")
 
@@ -51,7 +54,7 @@ def test_a_mixed_batch_equals_each_request_alone(world: World) -> None:
     assert together["small-1"].texts != together["None-0"].texts, "the adapters change nothing"
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", CONFIGS)
 def test_paged_equals_unpaged(tmp_path: Path, family: str) -> None:
     world = World(tmp_path, family)
     world.adapter("small", rank=2, seed=1)
@@ -62,6 +65,24 @@ def test_paged_equals_unpaged(tmp_path: Path, family: str) -> None:
     answers = run(world.engine(), *calls)
     for wanted in calls:
         assert answers[wanted.id].tokens == [world.plainly(wanted)]
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gpt_oss", "phi3"])
+def test_caps_sinks_and_long_ropes_are_the_same_in_chunks_and_after_preemption(
+    tmp_path: Path, family: str
+) -> None:
+    world = World(tmp_path, family)
+    world.adapter("small", rank=2, seed=1)
+    calls = [
+        call(f"{i}", range(20 + i, 45 + 9 * i), adapter=a, max_new_tokens=24, logprobs=5, echo=True)
+        for i, a in enumerate((None, "small", None, "small"))
+    ]
+    engine = world.engine(token_budget=9, cache_tokens=128)
+    crowded = run(engine, *calls)
+    assert engine.scheduler.preemptions > 0
+    for wanted in calls:
+        assert_equal(crowded[wanted.id], run(world.engine(token_budget=500), wanted)[wanted.id])
+        assert crowded[wanted.id].tokens == [world.plainly(wanted)]
 
 
 @pytest.mark.parametrize("budget", [8, 9, 16, 200])
@@ -81,16 +102,21 @@ def test_preemption_gives_the_same_tokens(world: World) -> None:
         assert_equal(crowded[wanted.id], run(world.engine(), wanted)[wanted.id])
 
 
-def test_rows_of_the_base_are_exactly_the_base_whatever_adapters_share_the_batch(world: World) -> None:
-    bank = Bank(world.decoder)
+@pytest.mark.parametrize("is_stacked", [True, False])
+def test_rows_of_the_base_are_exactly_the_base_whatever_adapters_share_the_batch(
+    world: World, is_stacked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ops, "prefers_stack", lambda *_, **__: is_stacked)
+    bank = Bank(world.decoder, 16)
     overflowing = {
         name: (a * 1e30, b * 1e30)
         for name, (a, b) in Adapter.read(world.adapter_folder("small"), world.decoder).tensors.items()
     }
-    bank.load(3, Adapter(2, 4.0, overflowing, {}))
-    bank.load(1, Adapter.read(world.adapter_folder("large"), world.decoder))
+    bank.load(3, factors_of(Adapter(2, 4.0, overflowing, {}), torch.float32))
+    large = Adapter.read(world.adapter_folder("large"), world.decoder)
+    bank.load(1, factors_of(large, torch.float32))
     mix = bank.mix([(), (3,), (1,), ()])
-    assert isinstance(mix, Mix)
+    assert isinstance(mix, Stacked if is_stacked else Grouped)
     linear: Linear = world.decoder.blocks[0].attention.qkv
     x = torch.randn(4, linear.weight.shape[1], generator=torch.Generator().manual_seed(0))
     mixed, base = mix(linear, x), linear.product(x)
@@ -103,16 +129,17 @@ def test_rows_of_the_base_are_exactly_the_base_whatever_adapters_share_the_batch
 
 
 def test_a_batch_of_the_base_alone_has_no_adapters_to_compute(world: World) -> None:
-    assert Bank(world.decoder).mix([(), ()]) is None
+    assert Bank(world.decoder, 1).mix([(), ()]) is None
 
 
-def test_adapters_beyond_the_slots_take_turns(world: World) -> None:
+def test_adapters_beyond_the_arena_take_turns(world: World) -> None:
     calls = mixed_calls()
-    engine = world.engine(adapter_slots=1)
+    engine = world.engine(adapter_rows=7)  # the largest alone, or the other two together
     answers = run(engine, *calls)
     for wanted in calls:
         assert answers[wanted.id].tokens == [world.plainly(wanted)]
-    assert engine.stats["adapters_resident"] == 1
+    assert engine.stats["adapter_loads_total"] == 3
+    assert engine.stats["adapters_resident"] in (1, 2)
 
 
 def test_choices_are_drawn_on_their_own_and_share_their_prompt(world: World) -> None:

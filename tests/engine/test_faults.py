@@ -46,12 +46,12 @@ def test_an_adapter_lost_after_admission_faults_its_requests_alone(
         start(engine, wanted)
         for wanted in [*bystanders, call("x", adapter="lost", n=2), call("y", adapter="lost")]
     ]
-    engine.runner.library._kept.clear()
     (own.adapters / "lost").rename(own.adapters / "gone")
     replies = []
     if not guarded:
-        with pytest.raises(NotFound):
-            engine.step()
+        with pytest.raises(InhouseError, match="no artifact lost"):
+            while engine.has_work:
+                engine.step()
         return
     while engine.has_work:
         replies += engine.step()
@@ -163,8 +163,11 @@ def test_an_adapter_with_nan_is_refused(own: World) -> None:
     tensors = load_file(file)
     next(iter(tensors.values()))[0, 0] = torch.nan
     save_file(tensors, file)
-    with pytest.raises(BadCheckpoint, match="holds NaN"):
-        start(own.engine(), call("a", adapter="good"))
+    answers = run(own.engine(), call("a", adapter="good"), call("b"))
+    fault = answers["a"].fault
+    assert fault is not None and fault.code == BadCheckpoint.code
+    assert "holds NaN" in fault.message and "in 1 modules: model.layers.0." in fault.message
+    assert answers["b"].tokens == [own.plainly(call("b"))]
 
 
 def test_a_fault_of_ours_is_logged_without_its_message(caplog: pytest.LogCaptureFixture) -> None:

@@ -69,6 +69,8 @@ class Engine:
         prompt = said(r)
         if prompt == "use":
             prompt = r.memory.model_dump_json() if r.memory else "no memory"
+        if prompt == "whose turn":
+            prompt = f"{r.project} {r.priority}"
         order = prompt.split() or [""]
         if order[0] == "fault":
             fault = EngineFault(
@@ -106,7 +108,12 @@ class Engine:
             last = Delta(index=i, finish_reason=reason, memory=outcome(r, order, i))
             await send(writer, EngineFrame(delta=last))
         asked = len(r.tokens or words(prompt))
-        usage = Usage(prompt_tokens=asked, completion_tokens=made, total_tokens=asked + made)
+        usage = Usage(
+            prompt_tokens=asked,
+            completion_tokens=made,
+            total_tokens=asked + made,
+            cached_tokens=cached(order),
+        )
         adapter = "0" * 64 if prompt == "wrong adapter" else r.adapter
         return await send(
             writer, EngineFrame(done=EngineDone(usage=usage, base_digest=BASE_DIGEST, adapter=adapter))
@@ -158,6 +165,11 @@ def answer(order: list[str], prompt: str) -> Iterator[str]:
     if order[0] == "crash":
         return (f"{i} " for i in range(int(order[1])))
     return iter(words(prompt))
+
+
+def cached(order: list[str]) -> int:
+    """cached N: so many of the prompt's tokens were computed before."""
+    return int(order[1]) if order[0] == "cached" else 0
 
 
 def scored(r: EngineRequest, tokens: list[str], is_prompt: bool) -> list[TokenLogprob] | None:

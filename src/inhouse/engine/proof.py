@@ -32,10 +32,10 @@ class Proof:
         length, places = len(prompt) + len(answer), len(prompt) - 1
         if not answer or length > min(MOST_TOKENS, self._decoder.config.context):
             return None
-        bank = Bank(self._decoder)
-        bank.load(0, self._library.read(expert))
-        if adapter is not None:
-            bank.load(1, self._library.read(adapter))
+        used = [self._library.read(key) for key in (expert, adapter) if key is not None]
+        bank = Bank(self._decoder, sum(factors.rows for factors in used))
+        for slot, factors in enumerate(used):
+            bank.load(slot, factors)
         without: tuple[int, ...] = () if adapter is None else (1,)
         device = self._decoder.device
         rows = torch.arange(

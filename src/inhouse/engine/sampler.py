@@ -38,8 +38,9 @@ class Draw:
     score: Score | None = None
 
 
-def draw(logits: Tensor, sequence: Sequence) -> Draw:
-    """The sequence's next token. logits [V] float32; they are not changed.
+def draw(logits: Tensor, sequence: Sequence, mask: bytes | None = None) -> Draw:
+    """The sequence's next token. logits [V] float32; they are not changed. `mask`: which tokens may come, a bit each,
+    as `text.grammar.Matcher.mask` gives it; None: all.
 
     Raises InternalError when they are not finite: then the model, or this request's adapter, has overflowed.
     """
@@ -49,6 +50,8 @@ def draw(logits: Tensor, sequence: Sequence) -> Draw:
         )
     sampling = sequence.request.sampling
     adjusted = _adjust(logits, sequence)
+    if mask is not None:
+        adjusted.masked_fill_(~_bits(mask, adjusted), -torch.inf)
     if sampling.temperature == 0:
         token = int(adjusted.argmax())
     else:
@@ -91,6 +94,13 @@ def _adjust(logits: Tensor, sequence: Sequence) -> Tensor:
         times = torch.tensor(list(counts.values()), device=logits.device, dtype=logits.dtype)
         adjusted[ids] -= sampling.frequency_penalty * times + sampling.presence_penalty
     return adjusted
+
+
+def _bits(mask: bytes, like: Tensor) -> Tensor:
+    """The first V bits of a mask, the lowest of each byte first. → [V] bool on the device of `like` [V]."""
+    packed = torch.frombuffer(bytearray(mask), dtype=torch.uint8).to(like.device)  # [V / 8]
+    places = torch.arange(8, dtype=torch.uint8, device=like.device)
+    return (packed[:, None] >> places & 1).bool().flatten()[: len(like)]  # [V]
 
 
 def _keep(scaled: Tensor, sampling: Sampling) -> Tensor:

@@ -47,7 +47,7 @@ def grouped_lora(y: Tensor, x: Tensor, a: Tensor, b: Tensor, groups: Groups) -> 
     kernels.kernel("grouped_lora", x.device)(y, x, a, b, groups)
 
 
-def _plain(y: Tensor, x: Tensor, a: Tensor, b: Tensor, groups: Groups) -> None:
+def plain(y: Tensor, x: Tensor, a: Tensor, b: Tensor, groups: Groups) -> None:
     bounds, starts, ranks = (t.tolist() for t in (groups.bounds, groups.starts, groups.ranks))
     for group, (start, rank) in enumerate(zip(starts, ranks, strict=True)):
         rows = groups.rows[bounds[group] : bounds[group + 1]].long()
@@ -74,4 +74,4 @@ def _probe(implementation: Implementation, device: torch.device, dtype: torch.dt
     return (y,)
 
 
-kernels.define("grouped_lora", _plain, _probe)
+kernels.define("grouped_lora", plain, _probe)

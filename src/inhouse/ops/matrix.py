@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inhouse.device import cpu_flags
+from inhouse.errors import InvalidRequest
 from inhouse.ops.cpu import library
 from inhouse.ops.cpu.linear import PackedCodes, PackedMatrix
+from inhouse.ops.linear import linear
 from inhouse.ops.quantised import Codes, quantise, quantised_linear
 
-Quantization = Literal["none", "int8", "int4"]
-BITS: dict[str, int] = {"int8": 8, "int4": 4}
+BITS = {"none": 0, "int8": 8, "int4": 4}
+"""Bits a number by the setting's word; 0 leaves them as they are."""
 
 
 class Matrix(Protocol):
@@ -48,7 +49,7 @@ class Plain:
         return self._weight.nbytes
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        return F.linear(x, self._weight, bias)
+        return linear(x, self._weight, bias)
 
 
 class Reordered:
@@ -81,15 +82,22 @@ class Rounded:
         return quantised_linear(x, self._codes, bias)
 
 
-def for_serving(weight: Tensor, quantization: Quantization = "none", *, kernels: bool = True) -> Matrix:
-    """The form that is fastest here. weight [O, I] float32 or bfloat16. Without `kernels`, what torch alone can do."""
+def for_serving(weight: Tensor, quantization: str = "none", *, kernels: bool = True) -> Matrix:
+    """The form that is fastest here. weight [O, I] float32 or bfloat16. Without `kernels`, what torch alone can do.
+
+    Raises InvalidRequest for a quantization that there is not.
+    """
+    if quantization not in BITS:
+        raise InvalidRequest(
+            f"quantization = {quantization!r} is not none, int8 or int4.", param="quantization"
+        )
     has_kernels = kernels and weight.device.type == "cpu" and library.load() is not None
-    if quantization != "none":
-        codes = quantise(weight, BITS[quantization])
+    if bits := BITS[quantization]:
+        codes = quantise(weight, bits)
         return PackedCodes(codes) if has_kernels else Rounded(codes)
     if weight.device.type != "cpu":
         return Plain(weight)
-    if weight.dtype is torch.bfloat16 and not _has_own_pairs() and can_reorder():
+    if weight.dtype is torch.bfloat16 and not _kernels_are_best() and can_reorder():
         return Reordered(weight)
     if has_kernels and weight.dtype in (torch.float32, torch.bfloat16):
         return PackedMatrix(weight)
@@ -108,8 +116,8 @@ def can_reorder() -> bool:
         return False
 
 
-def _has_own_pairs() -> bool:
-    """Whether the kernels multiply pairs of bfloat16 by an instruction, and the processor has nothing better, which
-    torch's library would use: a unit for whole tiles."""
+def _kernels_are_best() -> bool:
+    """Whether our products of bfloat16 are the fastest here: the processor multiplies pairs, and has no unit for whole
+    tiles, which torch's library would use."""
     flags = cpu_flags()
     return library.variant().name == "avx512_bf16" and "amx_bf16" not in flags

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inhouse.ops.attention import causal_mask
 from inhouse.ops.probe import integers, made
 from inhouse.ops.registry import Implementation, kernels
 
@@ -67,7 +68,7 @@ def decode_attention(
     *,
     scale: float,
     window: int | None = None,
-    soft_cap: float | None = None,
+    cap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
     """Each sequence's newest token attends to the sequence.
@@ -75,25 +76,41 @@ def decode_attention(
     q             [B, H, K]       H is a multiple of G
     keys, values  [places, G, K]  one layer's cache
     window        a token sees itself and at most window - 1 before it; None sees all
-    soft_cap      scores s become soft_cap · tanh(s / soft_cap)
+    cap      scores s become cap · tanh(s / cap)
     sinks         [H] a score of each head that takes its share of the softmax and gives nothing
     Returns [B, H, K].
     """
     mixed: Tensor = kernels.kernel("decode_attention", q.device)(
-        q, keys, values, past, scale=scale, window=window, soft_cap=soft_cap, sinks=sinks
+        q, keys, values, past, scale=scale, window=window, cap=cap, sinks=sinks
     )
     return mixed
 
 
 def prefill_attention(
-    q: Tensor, keys: Tensor, values: Tensor, places: Tensor, mask: Tensor, *, scale: float
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    places: Tensor,
+    *,
+    scale: float,
+    window: int | None = None,
+    cap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    """The last n tokens of one sequence attend to it. q [n, H, K], places [L] int64, mask [n, L] bool → [n, H, K]."""
-    mixed: Tensor = kernels.kernel("prefill_attention", q.device)(q, keys, values, places, mask, scale=scale)
+    """The last n tokens of one sequence attend to it, each to itself and what came before it.
+
+    q             [n, H, K]
+    keys, values  [places, G, K]  one layer's cache
+    places        [L] int32       where the sequence's tokens lie, n of them the queries' own
+    Returns [n, H, K]. The rest as in `decode_attention`.
+    """
+    mixed: Tensor = kernels.kernel("prefill_attention", q.device)(
+        q, keys, values, places, scale=scale, window=window, cap=cap, sinks=sinks
+    )
     return mixed
 
 
-def _plain_decode(
+def plain_decode(
     q: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -101,35 +118,62 @@ def _plain_decode(
     *,
     scale: float,
     window: int | None = None,
-    soft_cap: float | None = None,
+    cap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
     """The heads that share keys stand as several queries, so that keys and values are not repeated."""
-    queries = q.unflatten(1, (keys.shape[1], -1))  # [B, G, H/G, K]
+    queries: Tensor = q.unflatten(1, (keys.shape[1], -1))  # [B, G, H/G, K]
     k, v = (past.gathered(store).transpose(1, 2) for store in (keys, values))  # [B, G, longest, K]
     mask = past.mask(window)[:, None, None]  # [B, 1, 1, longest]
-    if soft_cap is None and sinks is None:
-        mixed = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask, scale=scale)
+    if cap is None and sinks is None:
+        mixed: Tensor = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask, scale=scale)
         return mixed.flatten(1, 2)
     scores = queries.float() @ k.float().mT * scale  # [B, G, H/G, longest]
-    if soft_cap is not None:
-        scores = soft_cap * torch.tanh(scores / soft_cap)
+    if cap is not None:
+        scores = cap * torch.tanh(scores / cap)
     scores = scores.masked_fill(~mask, -torch.inf)
     if sinks is not None:
         last = sinks.float().view(1, *queries.shape[1:3], 1).expand(len(q), -1, -1, 1)
         scores = torch.cat([scores, last], -1)
     shares = scores.softmax(-1)[..., : past.longest]
-    return (shares @ v.float()).to(q.dtype).flatten(1, 2)
+    capped: Tensor = (shares @ v.float()).to(q.dtype)
+    return capped.flatten(1, 2)
 
 
-def _plain_prefill(
-    q: Tensor, keys: Tensor, values: Tensor, places: Tensor, mask: Tensor, *, scale: float
+def plain_prefill(
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    places: Tensor,
+    *,
+    scale: float,
+    window: int | None = None,
+    cap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    k, v = (store.index_select(0, places).transpose(0, 1)[None] for store in (keys, values))  # [1, G, L, K]
-    mixed = F.scaled_dot_product_attention(
-        q.transpose(0, 1)[None], k, v, attn_mask=mask, scale=scale, enable_gqa=q.shape[1] != keys.shape[1]
-    )
-    return mixed[0].transpose(0, 1)
+    k, v = (store.index_select(0, places).transpose(0, 1) for store in (keys, values))  # [G, L, K]
+    mask = causal_mask(len(q), len(places), window, q.device)  # [n, L]
+    if cap is None and sinks is None:
+        mixed: Tensor = F.scaled_dot_product_attention(
+            q.transpose(0, 1)[None],
+            k[None],
+            v[None],
+            attn_mask=mask,
+            scale=scale,
+            enable_gqa=q.shape[1] != len(k),
+        )
+        return mixed[0].transpose(0, 1)
+    queries = q.transpose(0, 1).unflatten(0, (len(k), -1))  # [G, H/G, n, K]
+    scores = queries.float() @ k.float().mT[:, None] * scale  # [G, H/G, n, L]
+    if cap is not None:
+        scores = cap * torch.tanh(scores / cap)
+    scores = scores.masked_fill(~mask, -torch.inf)
+    if sinks is not None:
+        last = sinks.float().view(*queries.shape[:2], 1, 1).expand(-1, -1, len(q), 1)
+        scores = torch.cat([scores, last], -1)
+    shares = scores.softmax(-1)[..., : len(places)]
+    capped: Tensor = (shares @ v.float()[:, None]).to(q.dtype)
+    return capped.flatten(0, 1).transpose(0, 1)
 
 
 def _probe_decode(
@@ -146,21 +190,25 @@ def _probe_decode(
     sinks = made(6, device=device, dtype=dtype, seed=3)
     return (
         implementation(q, keys, values, past, scale=0.2),
-        implementation(q, keys, values, past, scale=0.2, window=9, soft_cap=3.0, sinks=sinks),
+        implementation(q, keys, values, past, scale=0.2, window=9, cap=3.0, sinks=sinks),
     )
 
 
 def _probe_prefill(
     implementation: Implementation, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, ...]:
+    """The last 5 of 21 tokens that lie in disorder; then 70 with a window, a cap and sinks."""
     q, keys, values = (
         made(*shape, device=device, dtype=dtype, seed=seed)
-        for seed, shape in enumerate([(5, 4, 32), (40, 2, 32), (40, 2, 32)])
+        for seed, shape in enumerate([(70, 4, 32), (90, 2, 32), (90, 2, 32)])
     )
-    places = torch.arange(30, 9, -1).to(device)
-    mask = torch.ones(5, 21, dtype=torch.bool).tril(16).to(device)
-    return (implementation(q, keys, values, places, mask, scale=0.2),)
+    sinks = made(4, device=device, dtype=dtype, seed=3)
+    places = integers(list(range(80, 0, -1)), device)
+    return (
+        implementation(q[:5], keys, values, places[:21], scale=0.2),
+        implementation(q, keys, values, places, scale=0.2, window=9, cap=3.0, sinks=sinks),
+    )
 
 
-kernels.define("decode_attention", _plain_decode, _probe_decode)
-kernels.define("prefill_attention", _plain_prefill, _probe_prefill)
+kernels.define("decode_attention", plain_decode, _probe_decode)
+kernels.define("prefill_attention", plain_prefill, _probe_prefill)

@@ -49,7 +49,8 @@ def restored(codes: Codes, rows: slice = slice(None)) -> Tensor:
     """The numbers that codes stand for, [O, I filled up] float32."""
     group = GROUP[codes.bits]
     numbers = codes.codes[rows].float().sub_(ZERO[codes.bits]).unflatten(1, (-1, group))
-    return numbers.mul_(codes.scales[rows].float()[..., None]).flatten(1)
+    restored: Tensor = numbers.mul_(codes.scales[rows].float()[..., None]).flatten(1)
+    return restored
 
 
 def rounded_inputs(x: Tensor, bits: int) -> Tensor:
@@ -58,7 +59,8 @@ def rounded_inputs(x: Tensor, bits: int) -> Tensor:
     wide = F.pad(x.float(), (0, -x.shape[1] % group)).unflatten(1, (-1, group))
     most = wide.abs().amax(-1, keepdim=True)
     inverse = torch.where(most > 0, 127.0 / most, torch.zeros_like(most))
-    return ((wide * inverse).round() * (most / 127.0)).flatten(1)
+    rounded: Tensor = ((wide * inverse).round() * (most / 127.0)).flatten(1)
+    return rounded
 
 
 def quantised_linear(x: Tensor, codes: Codes, bias: Tensor | None) -> Tensor:

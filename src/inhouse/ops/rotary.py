@@ -15,10 +15,10 @@ from inhouse.ops.registry import Implementation, kernels
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns each pair (x[i], x[i + K/2]) by its position's angle.
+    """Turns each pair (x[i], x[i + n]) by its position's angle; what lies behind the n pairs stays as it is.
 
-    x         [T, H, K]    any float
-    cos, sin  [T, 1, K/2]  float32
+    x         [T, H, K]  any float
+    cos, sin  [T, 1, n]  float32, n at most K/2
     """
     if torch.is_grad_enabled() and x.requires_grad:
         return _Rotate.apply(x, cos, sin)  # type: ignore[no-any-return, no-untyped-call]
@@ -45,7 +45,7 @@ def rotate_and_write(
     return turned
 
 
-def _plain(
+def plain(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -62,11 +62,14 @@ def _plain(
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    low, high = x.chunk(2, -1)
+    pairs = cos.shape[-1]
+    low, high = x[..., :pairs], x[..., pairs : 2 * pairs]
     turned = torch.empty(x.shape, device=x.device)
-    to_low, to_high = turned.chunk(2, -1)
+    to_low, to_high = turned[..., :pairs], turned[..., pairs : 2 * pairs]
     torch.mul(low, cos, out=to_low).addcmul_(high, sin, value=-1)
     torch.mul(high, cos, out=to_high).addcmul_(low, sin)
+    if 2 * pairs < x.shape[-1]:
+        turned[..., 2 * pairs :] = x[..., 2 * pairs :]
     return turned.to(x.dtype)
 
 
@@ -96,4 +99,4 @@ def _probe(implementation: Implementation, device: torch.device, dtype: torch.dt
     return turned, still, keys, values
 
 
-kernels.define("rotary", _plain, _probe)
+kernels.define("rotary", plain, _probe)

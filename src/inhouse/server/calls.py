@@ -86,7 +86,12 @@ class Call:
         """All requests' tokens so far: the engine's count of those that are done, ours of the others."""
         prompt = sum(u.prompt_tokens for u in self._counted)
         completion = sum(u.completion_tokens for u in self._counted)
-        return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            cached_tokens=sum(u.cached_tokens for u in self._counted),
+        )
 
     async def start(self) -> None:
         """Opens every channel. From here on there is an engine that has begun to answer."""

@@ -7,12 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inhouse.ops.cpu import library
+from inhouse.ops.cpu.calls import pointer, threads_for
 from inhouse.ops.quantised import GROUP, Codes
 
 PANEL = 64
 """Outputs side by side: see kernels/linear.cpp."""
-WORTH_THREADS = 2**16
-"""Multiplications below which one thread is quicker than many."""
 
 
 class PackedMatrix:
@@ -44,7 +43,7 @@ class PackedMatrix:
         y = torch.empty(rows, outputs, dtype=x.dtype)
         wide = None if bias is None else bias.float()
         self._linear(
-            y.data_ptr(), outputs, x.data_ptr(), x.stride(0), self._panels.data_ptr(), _pointer(wide),
+            y.data_ptr(), outputs, x.data_ptr(), x.stride(0), self._panels.data_ptr(), pointer(wide),
             rows, self.inputs, outputs, threads_for(rows * outputs * self.inputs),
         )  # fmt: skip
         return y
@@ -86,15 +85,6 @@ class PackedCodes:
         wide = None if bias is None else bias.float()
         self._linear[x.dtype](
             y.data_ptr(), outputs, x.data_ptr(), x.stride(0), self._panels.data_ptr(), self._scales.data_ptr(),
-            _pointer(wide), rows, self.inputs, outputs, threads_for(rows * outputs * self.inputs),
+            pointer(wide), rows, self.inputs, outputs, threads_for(rows * outputs * self.inputs),
         )  # fmt: skip
         return y
-
-
-def threads_for(work: int) -> int:
-    """Threads for so many multiplications."""
-    return torch.get_num_threads() if work >= WORTH_THREADS else 1
-
-
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()

@@ -129,3 +129,37 @@ INLINE i32x16 dot_quads(i32x16 acc, u8x64 w, u32x16 x) {
     return acc + (i32x16)(quads >> 24) * (bytes >> 24);
 #endif
 }
+
+// Sixteen rows of sixteen become columns.
+INLINE void transpose(u32x16* rows) {
+#if defined(__AVX512F__) && (defined(__clang__) || __GNUC__ >= 12)
+    u32x16 t[LANES];
+#define EXCHANGE(from, to, step, low, high)                                                   \
+    for (int i = 0; i < LANES; i++)                                                           \
+        if (!(i & step)) {                                                                    \
+            to[i] = __builtin_shufflevector(from[i], from[i | step], low);                    \
+            to[i | step] = __builtin_shufflevector(from[i], from[i | step], high);            \
+        }
+#define LIST(...) __VA_ARGS__
+    EXCHANGE(rows, t, 1, LIST(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
+             LIST(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
+    EXCHANGE(t, rows, 2, LIST(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+             LIST(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
+    EXCHANGE(rows, t, 4, LIST(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
+             LIST(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
+    EXCHANGE(t, rows, 8, LIST(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
+             LIST(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
+#undef LIST
+#undef EXCHANGE
+#else
+    uint32_t square[LANES][LANES];
+    std::memcpy(square, rows, sizeof square);
+    for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < i; j++) {
+            const uint32_t other = square[i][j];
+            square[i][j] = square[j][i];
+            square[j][i] = other;
+        }
+    std::memcpy(rows, square, sizeof square);
+#endif
+}
