@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--rows", default="", help="first words of rows' names, separated by commas; default: all"
     )
     parser.add_argument("--engines", default="", help="only these, separated by commas")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="0: the gate alone")
     parser.add_argument("--tries", type=int, default=TRIES, help="of a repeat that was not alone")
     parser.add_argument("--core", type=int, help="the one that everything runs on; default: the last")
     parser.add_argument(

@@ -90,7 +90,10 @@ class Bench:
                     open_arms.pop(keys[engine]).end()
 
     def _wanted(self, row: Row, engine: str) -> bool:
-        return self.journal.absent(row.key, engine) is None and not self._has_enough(row, engine)
+        if self.journal.absent(row.key, engine) is not None:
+            return False
+        is_unseen = row.how != "start" and self.journal.gate(row.key, engine) is None
+        return is_unseen or not self._has_enough(row, engine)
 
     def _has_enough(self, row: Row, engine: str) -> bool:
         done = self.journal.repeats(row.key, engine)
@@ -113,6 +116,7 @@ class Bench:
             "scratch": str(self.folder / "scratch"),
             "adapters": [str(folder) for folder in named],
             "highest_rank": max(row.load.ranks),
+            "mean_rank": sum(row.load.ranks) / len(row.load.ranks),
             **({} if not named else opened),
             **({k: v for k, v in opened.items() if not k.startswith("adapters")}),
         }
