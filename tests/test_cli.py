@@ -242,6 +242,7 @@ def test_doctor_finds_python_the_data_folder_and_the_workshop() -> None:
     assert found["python"]["state"] == found["data folder"]["state"] == found["workshop"]["state"] == "good"
     assert found["server"]["state"] == "note"
     assert any(what.startswith("device ") for what in found)
+    assert "triton: " in found["gate on cpu"]["found"], "doctor does not say why a kernel is not taken"
 
 
 def test_doctor_names_the_cure_when_something_is_missing(

@@ -68,6 +68,12 @@ def test_facts_are_cited_changed_and_forgotten(environment: dict[str, str]) -> N
     assert "Ida Holm" not in forgotten and ANSWER not in forgotten
 
 
+def test_many_rows_are_answered_once(environment: dict[str, str], tmp_path: Path) -> None:
+    *_, written, again = run(environment, "examples/batch.py", str(tmp_path / "replies.jsonl")).splitlines()
+    assert written.startswith("100 replies") and written.endswith("0 errors")
+    assert again == "100 were there already"
+
+
 def test_the_demo_shows_before_and_after_and_a_curl_that_works(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

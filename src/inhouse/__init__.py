@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from inhouse.client.model import Answer as Answer
     from inhouse.client.model import Citation as Citation
     from inhouse.client.model import Model as Model
+    from inhouse.client.replies import Reply as Reply
+    from inhouse.client.replies import Summary as Summary
     from inhouse.errors import BadCheckpoint as BadCheckpoint
     from inhouse.errors import BadRows as BadRows
     from inhouse.errors import Conflict as Conflict
@@ -62,6 +64,8 @@ _NOUNS = {
     "Facts": "inhouse.client.facts",
     "Job": "inhouse.client.job",
     "Model": "inhouse.client.model",
+    "Reply": "inhouse.client.replies",
+    "Summary": "inhouse.client.replies",
 }
 _ERRORS = (
     "BadCheckpoint",

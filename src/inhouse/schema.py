@@ -17,7 +17,7 @@ FILE_PURPOSES = ("fine-tune", "fine-tune-results", "batch", "batch_output", "use
 
 JobState = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
 JobKind = Literal["tune", "serve"]
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 FactKind = Literal["text", "number", "date", "code"]
 MemoryMode = Literal["auto", "exact", "retrieval", "expert", "off"]
 OnConflict = Literal["replace", "coexist"]
@@ -41,12 +41,23 @@ class TextPart(Wire):
     text: str
 
 
+class ToolCall(Wire):
+    """A call that a reply made; `arguments` is a JSON object as text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 class Message(Wire):
     """One turn of a conversation. `weight` 0 or 1 says whether a reply is trained on (training files only)."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    """The call that a message of the role tool answers."""
     weight: Literal[0, 1] | None = None
 
     @property
@@ -172,6 +183,41 @@ class MemoryOutcome(Wire):
     facts: tuple[Citation, ...] = ()
 
 
+# ── what a reply looks like ───────────────────────────────────────────────────────────────────────────────
+
+
+class Structure(Wire):
+    """A format that the whole reply keeps. Exactly one of its kinds is given."""
+
+    param: Literal["response_format", "structured_outputs"]
+    """The caller's field that asks for it, for errors."""
+    json_schema: dict[str, Any] | bool | None = None
+    regex: str | None = None
+    choice: tuple[str, ...] | None = None
+    grammar: str | None = None
+    """Lark, in llguidance's dialect."""
+
+
+class Tool(Wire):
+    """A function that a reply may call."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    """A JSON schema of an object; None: it takes no arguments."""
+
+
+class ToolUse(Wire):
+    """The tools of a request and how a reply may use them."""
+
+    tools: tuple[Tool, ...]
+    choice: Literal["auto", "required"] = "auto"
+    only: tuple[str, ...] = ()
+    """Names of those that may be called; none: all."""
+    parallel: bool = True
+    """Whether a reply may make several calls."""
+
+
 # ── the engine's socket ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -213,7 +259,16 @@ class EngineRequest(Wire):
     """Also report the prompt (and its log-probabilities when asked), as completions' `echo` does."""
     memory: MemoryUse | None = None
     """The facts to answer from, beside whatever adapter is named."""
+    structure: Structure | None = None
+    tools: ToolUse | None = None
+    whole: bool = False
+    """Whether the caller waits for the whole reply: its deltas may then come together, in fewer frames."""
     sampling: Sampling = Sampling()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the reply may be any text."""
+        return self.structure is None and (self.tools is None or self.tools.choice == "auto")
 
 
 class TokenLogprob(Wire):
@@ -227,11 +282,21 @@ class TokenLogprob(Wire):
     top: list[TokenLogprob] = Field(default_factory=list)
 
 
+class CallDelta(Wire):
+    """News of one tool call: its id and name first, then its arguments in pieces."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
 class Delta(Wire):
     """New text of one choice. `finish_reason` is set on the choice's last delta and only there."""
 
     index: int = 0
     text: str = ""
+    calls: tuple[CallDelta, ...] = ()
     tokens: int = 0
     """How many generated tokens this delta accounts for (held-back text may arrive in a later one)."""
     prompt_tokens: int = 0

@@ -52,6 +52,9 @@ class Settings:
     """Implementations of the model's operations: auto, reference (plain torch), or names in order, such as triton."""
     quantization: str = "none"
     """none, int8 or int4 for a served base: fewer bits are faster and smaller, and answer a little differently."""
+    graphs: str = "auto"
+    """auto: decoding steps are captured once and replayed where the device can. off: never. plain: filled up to the
+    same shapes and run without capture, to look for a fault."""
     threads: int = 0
     """CPU threads a job may use; 0 is all of this machine's."""
     worker: bool = True

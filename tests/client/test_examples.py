@@ -40,6 +40,14 @@ def test_a_short_example_runs(served: House, work: Any, script: str) -> None:
     )  # the stub says the words back
 
 
+def test_the_example_of_many_rows_writes_them_and_asks_none_twice(served: House, tmp_path: Path) -> None:
+    done = run(served, "batch.py", str(tmp_path / "replies.jsonl"))
+    assert done.returncode == 0, done.stderr
+    first, second, *rest = done.stdout.splitlines()
+    assert (first, second) == ("0 Who are you?", "1 What is 17 plus 25?")  # the stub says the words back
+    assert rest == [f"100 replies in {tmp_path / 'replies.jsonl'}, 0 errors", "100 were there already"]
+
+
 def test_the_demo_runs_and_its_curl_line_works(served: House, work: Any, tmp_path: Path) -> None:
     threading.Thread(target=work).start()
     done = run(served, "demo.py", "--svg", str(tmp_path / "demo.svg"), "--serve")

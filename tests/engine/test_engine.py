@@ -19,6 +19,7 @@ from inhouse.model.adapters import Adapter, LoadedLora
 from inhouse.model.layers import Linear
 from inhouse.schema import EngineRequest, Message
 from tests.engine.world import Answer, World, call, collect, run, start
+from tests.tiny import CONFIGS
 
 ADAPTERS = (None, "small", "large", None, "attention", "small")
 
@@ -53,7 +54,7 @@ def test_a_mixed_batch_equals_each_request_alone(world: World) -> None:
     assert together["small-1"].texts != together["None-0"].texts, "the adapters change nothing"
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", CONFIGS)
 def test_paged_equals_unpaged(tmp_path: Path, family: str) -> None:
     world = World(tmp_path, family)
     world.adapter("small", rank=2, seed=1)
@@ -64,6 +65,24 @@ def test_paged_equals_unpaged(tmp_path: Path, family: str) -> None:
     answers = run(world.engine(), *calls)
     for wanted in calls:
         assert answers[wanted.id].tokens == [world.plainly(wanted)]
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gpt_oss", "phi3"])
+def test_caps_sinks_and_long_ropes_are_the_same_in_chunks_and_after_preemption(
+    tmp_path: Path, family: str
+) -> None:
+    world = World(tmp_path, family)
+    world.adapter("small", rank=2, seed=1)
+    calls = [
+        call(f"{i}", range(20 + i, 45 + 9 * i), adapter=a, max_new_tokens=24, logprobs=5, echo=True)
+        for i, a in enumerate((None, "small", None, "small"))
+    ]
+    engine = world.engine(token_budget=9, cache_tokens=128)
+    crowded = run(engine, *calls)
+    assert engine.scheduler.preemptions > 0
+    for wanted in calls:
+        assert_equal(crowded[wanted.id], run(world.engine(token_budget=500), wanted)[wanted.id])
+        assert crowded[wanted.id].tokens == [world.plainly(wanted)]
 
 
 @pytest.mark.parametrize("budget", [8, 9, 16, 200])

@@ -130,8 +130,7 @@ def test_what_is_honoured_or_harmless_is_accepted(served: House, field: dict[str
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
-        ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
-        ({"response_format": {"type": "json_object"}}, "response_format.type", "unsupported_parameter"),
+        ({"functions": [{"name": "f"}]}, "functions", "unsupported_parameter"),
         ({"store": True}, "store", "unsupported_parameter"),
         ({"reasoning_effort": "high"}, "reasoning_effort", "unsupported_parameter"),
         ({"temprature": 1}, "temprature", "unsupported_parameter"),
@@ -148,7 +147,7 @@ def test_what_is_honoured_or_harmless_is_accepted(served: House, field: dict[str
         ({"logit_bias": {"x": 1}}, "logit_bias.x", "invalid_value"),
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "critic", "content": "x"}]}, "messages[0].role", "invalid_value"),
         ({"model": "nothing"}, "model", "model_not_found"),
     ],
 )

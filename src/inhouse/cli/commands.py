@@ -16,6 +16,7 @@ import typer
 
 from inhouse import settings as settings_module
 from inhouse.cli import facts, models
+from inhouse.cli.generate import generate
 from inhouse.cli.terminal import (
     Json,
     can_ask,
@@ -235,6 +236,9 @@ def chat(
             while asked := err.input("[bold]> [/]").strip():
                 history.append({"role": "user", "content": asked})
                 history.append({"role": "assistant", "content": _say(history, chosen, sampling)})
+
+
+app.command()(generate)
 
 
 @app.command()

@@ -42,6 +42,8 @@ def told(verb: Callable[P, R]) -> Callable[P, R]:
         except InhouseError as e:
             for fault in faults(e):
                 err.print(f"error: {fault}", style="red", markup=False, soft_wrap=True)
+            for note in getattr(e, "__notes__", ()):
+                err.print(note, style="dim", markup=False, soft_wrap=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt as e:
             for note in getattr(e, "__notes__", ("Stopped. Nothing on the server has changed.",)):

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, overload
 from urllib.parse import quote
 
 from inhouse import settings as settings_module
 from inhouse.client import local
 from inhouse.client.dataset import AsFacts, Dataset, upload
+from inhouse.client.generate import generate
 from inhouse.client.http import Address, Http
 from inhouse.client.job import Job
 from inhouse.client.model import Model
+from inhouse.client.replies import Reply, Summary
 from inhouse.errors import InvalidRequest, ModelNotFound
 from inhouse.rows import Source
 from inhouse.settings import Settings
@@ -148,6 +150,63 @@ class Client:
     def models(self) -> list[Model]:
         """Every model that this key may ask."""
         return [Model.from_wire(self._http, card) for card in self._http.call("GET", "/v1/models")["data"]]
+
+    @overload
+    def generate(
+        self,
+        rows: Source,
+        *,
+        model: str | None = None,
+        out: None = None,
+        system: str | None = None,
+        temperature: float = 0.0,
+        max_tokens: int | None = None,
+        concurrency: int | None = None,
+        keep_input: bool = False,
+        strict: bool = False,
+        **sampling: Any,
+    ) -> Iterator[Reply]: ...
+
+    @overload
+    def generate(
+        self,
+        rows: Source,
+        *,
+        model: str | None = None,
+        out: str | Path,
+        restart: bool = False,
+        progress: bool = True,
+        on_progress: Callable[[Summary], object] | None = None,
+        system: str | None = None,
+        temperature: float = 0.0,
+        max_tokens: int | None = None,
+        concurrency: int | None = None,
+        keep_input: bool = False,
+        strict: bool = False,
+        **sampling: Any,
+    ) -> Summary: ...
+
+    def generate(self, rows: Source, *, model: str | None = None, **how: Any) -> Iterator[Reply] | Summary:
+        """Every row's reply, in the rows' order, as many at once as the engines decode.
+
+            for reply in client.generate(["Who?", "When?"], model=name): ...
+            client.generate("in.jsonl", model=name, out="out.jsonl")
+
+        A row is a text, {"prompt"}, {"question"}, {"messages": [...]} or a line of a file for OpenAI's
+        batches. What a row says itself goes before what is said here, except for a `model` named here. Without
+        one a row's own answers, else the default base. A row that cannot be answered has an `error`; with
+        `strict` it ends the run.
+
+        Without `out` the iterator is lazy: few rows are read ahead of what is taken, and closing it ends the
+        run. With `out` the replies are written, a line each, and a Summary comes back; the same call again
+        goes on behind the last whole line, and `restart` begins anew. On a terminal there is a bar, unless
+        `on_progress` is given, which gets a Summary now and then.
+
+        `concurrency` lowers or raises how many are under way, never above what the server takes;
+        `keep_input` repeats each row beside its reply; `sampling` takes what the API takes.
+        """
+        name = model or self._default_base()
+        return generate(self._http, rows, name, is_named=model is not None, **how)
 
     def create_key(
         self, name: str, *, role: Literal["member", "admin"] = "member", groups: Sequence[str] = ()

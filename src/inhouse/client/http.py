@@ -22,8 +22,11 @@ from inhouse.client.faults import from_wire
 from inhouse.errors import InhouseError, InternalError, InvalidRequest, ServerUnreachable
 
 ATTEMPTS = 5
+CONNECTIONS = 100
 LONGEST_WAIT_S = 120.0
 """A server that asks for more patience than this is not waited for; the error says how long it asked."""
+NO_ANSWER = "no_answer_in_time"
+"""Code of the error of a request that was heard, and took too long."""
 _RETRIED = (408, 409, 429)
 
 
@@ -50,6 +53,7 @@ class Http:
         *,
         timeout_s: float = 600.0,
         attempts: int = ATTEMPTS,
+        connections: int = CONNECTIONS,
         relocate: Callable[[], Address] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -60,9 +64,11 @@ class Http:
         self.address = address
         self._timeout_s = timeout_s
         self._attempts = attempts
+        self._connections = connections
         self._relocate = relocate
         self._sleep = sleep
         self._moving = threading.Lock()
+        self._left: list[httpx2.Client] = []
         self._pool = self._open()
 
     def _open(self) -> httpx2.Client:
@@ -74,11 +80,22 @@ class Http:
                 base_url=self.address.url.removesuffix("/").removesuffix("/v1"),
                 headers=headers,
                 timeout=httpx2.Timeout(self._timeout_s, connect=10.0),
-                limits=httpx2.Limits(max_connections=100),
+                limits=httpx2.Limits(max_connections=self._connections),
                 trust_env=not self.address.is_local,
             )
         except httpx2.InvalidURL as e:
             raise InvalidRequest(f"{self.address.url!r} is no server's address: {e}.", param="url") from e
+
+    def beside(self, *, connections: int, sleep: Callable[[float], None]) -> Http:
+        """Another pool to the same server, for many requests at once."""
+        return Http(
+            self.address,
+            timeout_s=self._timeout_s,
+            attempts=self._attempts,
+            connections=connections,
+            relocate=self._relocate,
+            sleep=sleep,
+        )
 
     def call(
         self,
@@ -96,7 +113,9 @@ class Http:
         ) as reply:
             try:
                 value = json.loads(reply.read())
-            except (ValueError, httpx2.HTTPError) as e:
+            except httpx2.HTTPError as e:
+                raise self._broke_off(e) from e
+            except ValueError as e:
                 raise InternalError(
                     f"{self.address.url} sent a reply to {method} {path} that is not JSON."
                 ) from e
@@ -155,7 +174,8 @@ class Http:
                 reply = self._pool.send(self._pool.build_request(method, path, **request), stream=True)
             except (httpx2.ReadTimeout, httpx2.WriteTimeout, httpx2.PoolTimeout) as e:
                 raise ServerUnreachable(
-                    f"{self.address.url} did not answer {method} {path} within {self._timeout_s:.0f} s."
+                    f"{self.address.url} did not answer {method} {path} within {self._timeout_s:.0f} s.",
+                    code=NO_ANSWER,
                 ) from e
             except httpx2.TransportError as e:
                 error = self._unreachable(e)
@@ -179,7 +199,8 @@ class Http:
             self._sleep(wait_s)
 
     def close(self) -> None:
-        self._pool.close()
+        for pool in (*self._left, self._pool):
+            pool.close()
 
     def _has_moved(self) -> bool:
         """Look for the server again; True when it was found at another address or with another key."""
@@ -190,8 +211,8 @@ class Http:
             self.address = self._relocate()
             if self.address == before:
                 return False
-            old, self._pool = self._pool, self._open()
-            old.close()
+            self._left.append(self._pool)  # other threads may be about to use it: it is closed at the end
+            self._pool = self._open()
             return True
 
     def _broke_off(self, cause: Exception) -> ServerUnreachable:

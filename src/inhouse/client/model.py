@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, overload
 from urllib.parse import quote
 
 from inhouse.client.facts import Facts
+from inhouse.client.generate import generate
 from inhouse.client.http import Http
+from inhouse.client.replies import Reply, Summary
 from inhouse.errors import InvalidRequest
+from inhouse.rows import Source
 
 Messages = str | Sequence[Mapping[str, Any]]
 """A question, or a whole conversation of {"role", "content"}."""
@@ -211,6 +215,43 @@ class Model:
         """
         reply = self._http.call("POST", "/v1/x/verify", body={"model": self.name})
         return [Check.from_wire(item) for item in reply["checks"]]
+
+    @overload
+    def generate(
+        self,
+        rows: Source,
+        *,
+        out: None = None,
+        system: str | None = None,
+        temperature: float = 0.0,
+        max_tokens: int | None = None,
+        concurrency: int | None = None,
+        keep_input: bool = False,
+        strict: bool = False,
+        **sampling: Any,
+    ) -> Iterator[Reply]: ...
+
+    @overload
+    def generate(
+        self,
+        rows: Source,
+        *,
+        out: str | Path,
+        restart: bool = False,
+        progress: bool = True,
+        on_progress: Callable[[Summary], object] | None = None,
+        system: str | None = None,
+        temperature: float = 0.0,
+        max_tokens: int | None = None,
+        concurrency: int | None = None,
+        keep_input: bool = False,
+        strict: bool = False,
+        **sampling: Any,
+    ) -> Summary: ...
+
+    def generate(self, rows: Source, **how: Any) -> Iterator[Reply] | Summary:
+        """Every row's reply, many at once; see `Client.generate`, which this is with a model."""
+        return generate(self._http, rows, self.name, is_named=True, **how)
 
     def delete(self) -> None:
         """Remove a tuned model from the server. Answers that are being given are given to their end."""

@@ -1,10 +1,12 @@
-"""A job's progress on a terminal: state, step, loss and time left; silence everywhere else.
+"""Progress on a terminal, of a job or of rows that are answered; silence everywhere else.
 
 It knows events and rich, and asks the server nothing itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,10 +16,12 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 if TYPE_CHECKING:
     from inhouse.client.job import Job, JobEvent
+    from inhouse.client.replies import Summary
 
 _WORDS = {
     "validating_files": "checking",
@@ -55,6 +59,39 @@ def show(job: Job, *, enabled: bool = True, console: Console | None = None) -> N
                 style = {"warn": "yellow", "error": "red"}.get(event.level, "dim")
                 bar.console.print(event.message, style=style, markup=False, highlight=False)
         bar.update(task, description=_WORDS.get(job.state, job.state), left="")
+
+
+@contextmanager
+def rows_bar(
+    count: Callable[[], int | None], *, enabled: bool = True, console: Console | None = None
+) -> Iterator[Callable[[Summary], None]]:
+    """What to call as rows are answered; it draws a bar when enabled and the console is a terminal.
+
+    `count` tells how many rows there are, where that is known; it is asked only for a bar.
+    """
+    console = console or Console(stderr=True, emoji=False)
+    if not enabled or not console.is_terminal:
+        yield lambda made: None
+        return
+    with Progress(
+        TextColumn("answering"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TextColumn("{task.fields[errors]}", style="yellow"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        refresh_per_second=4,
+    ) as bar:
+        task = bar.add_task("", total=count(), speed="", errors="")
+
+        def show(made: Summary) -> None:
+            speed = f"{made.tokens_per_second:,.0f} tokens/s" if made.completion_tokens else ""
+            errors = f"{made.errors:,} without a reply" if made.errors else ""
+            bar.update(task, completed=made.rows, speed=speed, errors=errors)
+
+        yield show
 
 
 def facts(event: JobEvent) -> dict[str, str]:

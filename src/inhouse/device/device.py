@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from inhouse.device.graphs import graphs_of
+from inhouse.device.graphs import can_capture
 from inhouse.errors import InvalidRequest
 
 
@@ -171,7 +171,7 @@ def _accelerator_capabilities(kind: str, module: Any, properties: Any) -> Capabi
     return Capabilities(
         fast_bfloat16=bf16,
         matrix_unit="tensor cores" if bf16 else "unknown",
-        graphs=graphs_of(kind) is not None,
+        graphs=can_capture(kind),
         triton=known and find_spec("triton") is not None,
         compile=known and find_spec("triton") is not None,
         grouped_products=kind == "cuda" and bf16 and hasattr(torch, "_grouped_mm"),

@@ -1,22 +1,22 @@
-"""Capture of a sequence of launches, replayed as one: the one place that names torch's ways to it.
+"""Capture of a sequence of launches, replayed as one: the only place that names torch's way to it.
 
-Each back end of torch that can capture has a module of its own with the same three names under different words. It
-knows nothing of what is captured.
+It knows nothing of what is captured. A step that is launched operation by operation leaves a fast device waiting for
+the host; a replayed one does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 WARM_UP_CALLS = 2
 """Before a capture: libraries choose their algorithms and allocate their work space at the first calls."""
 
-_NAMES = {"cuda": ("CUDAGraph", "graph"), "xpu": ("XPUGraph", "graph")}
-"""torch's words by device type: (class of a graph, context that fills it). ROCm's type is cuda as well."""
+_TYPES = ("cuda", "xpu")
+"""Device types whose back end in torch captures."""
 
 
 class Captured(Protocol):
@@ -25,35 +25,55 @@ class Captured(Protocol):
     def replay(self) -> None: ...
 
 
+class Capture(Protocol):
+    """Makes something to replay of a function that takes nothing, gives nothing, and changes tensors in place."""
+
+    def capture(self, function: Callable[[], None]) -> Captured: ...
+
+
 @dataclass(frozen=True, slots=True)
+class _Call:
+    function: Callable[[], None]
+
+    def replay(self) -> None:
+        self.function()
+
+
+class Plain:
+    """Captures nothing: a replay is a call. What a graph must agree with, on any device."""
+
+    def capture(self, function: Callable[[], None]) -> Captured:
+        return _Call(function)
+
+
 class Graphs:
-    """How a type of device captures. Captures share one pool of memory: only one of them runs at a time."""
+    """Captures launches on a device. All graphs share one pool of memory, so only one of them may run at a time, and
+    what one gave is to be read before another is replayed."""
 
-    module: Any
-    graph: Callable[[], Any]
-    context: Callable[..., Any]
-    pool: Any
+    def __init__(self, device: torch.device) -> None:
+        assert can_capture(device.type), f"{device.type} captures nothing"
+        self._device = device
+        self._stream = torch.Stream(device)
+        self._pool: tuple[int, int] | None = None
 
-    def capture(self, function: Callable[[], None], device: torch.device) -> Captured:
-        """Runs the function to warm up, then captures it. It must not wait for the device nor move to the host."""
-        side = self.module.Stream(device)
-        side.wait_stream(self.module.current_stream(device))
-        with self.module.stream(side):
+    def capture(self, function: Callable[[], None]) -> Captured:
+        """Calls the function to warm up, then captures it. It must not wait for the device nor ask it anything.
+
+        Raises RuntimeError where it does, or where memory is short.
+        """
+        self._stream.wait_stream(torch.accelerator.current_stream(self._device))
+        with self._stream:
             for _ in range(WARM_UP_CALLS):
                 function()
-        self.module.current_stream(device).wait_stream(side)
-        graph = self.graph()
-        with self.context(graph, pool=self.pool):
+        torch.accelerator.synchronize(self._device)
+        # Other threads may use the device meanwhile: what they do is not captured and must not end it.
+        graph = torch.accelerator.Graph(pool=self._pool, capture_error_mode="thread_local")
+        with self._stream, graph:
             function()
-        captured: Captured = graph
-        return captured
+        self._pool = graph.pool()
+        return graph
 
 
-def graphs_of(kind: str) -> Graphs | None:
-    """The way to capture on a type of device; None where torch has none."""
-    module = getattr(torch, kind, None)
-    names = _NAMES.get(kind)
-    if names is None or not all(hasattr(module, name) for name in (*names, "graph_pool_handle", "Stream")):
-        return None
-    assert module is not None, "a module was asked for its names and is none"
-    return Graphs(module, getattr(module, names[0]), getattr(module, names[1]), None)
+def can_capture(kind: str) -> bool:
+    """Whether a type of device captures; older releases of torch do not offer it for every vendor alike."""
+    return kind in _TYPES and hasattr(torch.accelerator, "Graph")

@@ -9,6 +9,7 @@ kept while the same adapters run. Rows of the base are not touched by either, so
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -148,12 +149,19 @@ class Use:
         )
 
 
+class Uses(Protocol):
+    """Who uses which adapter, one at most a token, for each projection."""
+
+    def groups(self, part: str) -> ops.Groups | None:
+        """The groups for a projection; None when no adapter in use changes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grouped:
     """The adapters of one batch, each by itself."""
 
     arena: Arena
-    uses: tuple[Use, ...]
+    uses: tuple[Uses, ...]
     """The first slot of each token, then the second."""
 
     def __call__(self, linear: Linear, x: Tensor) -> Tensor:

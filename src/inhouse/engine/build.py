@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inhouse import ops
+from inhouse.device import Capture, Graphs, Plain, describe
 from inhouse.engine.arena import row_bytes
 from inhouse.engine.cache import Cache
 from inhouse.engine.engine import Engine
@@ -17,9 +18,11 @@ from inhouse.engine.proof import Proof
 from inhouse.engine.runner import Runner
 from inhouse.engine.scheduler import TOKEN_BUDGET, Scheduler
 from inhouse.engine.slots import Slots
+from inhouse.errors import InvalidRequest
 from inhouse.model.config import ModelConfig
 from inhouse.model.decoder import Decoder
 from inhouse.settings import Settings
+from inhouse.text.grammar import Grammars
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 
@@ -66,13 +69,15 @@ def build(
     library = Library(
         adapter_folder, decoder, base_digest, expert_of=None if banks is None else banks.source.expert
     )
+    stop_ids = tokenizer.eos_ids | template.stop_ids | frozenset(config.eos_ids)
     intake = Intake(
         tokenizer,
         template,
         library,
         limit=min(config.context, pages.capacity),
         vocab_size=config.vocab_size,
-        stop_ids=tokenizer.eos_ids | template.stop_ids | frozenset(config.eos_ids),
+        stop_ids=stop_ids,
+        grammars=Grammars(tokenizer, config.vocab_size, stop_ids, shown=template.calls.written),
         memory=None if banks is None else Memory(banks, library),
         proof=Proof(decoder, library),
     )
@@ -85,9 +90,22 @@ def build(
         token_budget=token_budget,
         base_digest=base_digest,
         reuses_prefixes=reuses_prefixes,
+        rewind_above=config.rewind_above,
     )
-    runner = Runner(decoder, cache, library, adapter_rows=rows + int(rows * SPARE_ROWS))
+    spare = int(rows * SPARE_ROWS)
+    capture = _capture(decoder, settings.graphs)
+    runner = Runner(decoder, cache, library, adapter_rows=rows + spare, capture=capture)
     return Engine(intake, scheduler, runner, base_digest=base_digest)
+
+
+def _capture(decoder: Decoder, setting: str) -> Capture | None:
+    """How decoding steps are made ready once and replayed; None runs each as it comes."""
+    if setting not in ("auto", "off", "plain"):
+        raise InvalidRequest(f"graphs = {setting!r} is not auto, off or plain.", param="graphs")
+    if setting == "plain":
+        return Plain()
+    is_able = setting == "auto" and describe(decoder.device).capabilities.graphs
+    return Graphs(decoder.device) if is_able else None
 
 
 def _cache_tokens(config: ModelConfig, settings: Settings, room_bytes: int, item_bytes: int) -> int:

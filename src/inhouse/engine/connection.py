@@ -7,16 +7,22 @@ of a choice are joined when there are too many, so that a slow reader costs text
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import orjson
 
-from inhouse.schema import Delta, EngineFrame
+from inhouse.schema import CallDelta, Delta, EngineFrame
 
 MAX_FRAMES = 256
 """Frames that wait before deltas are joined: more than the choices that a request may have."""
 HIGH_WATER_BYTES = 64 * 1024
 """Bytes handed to the socket before the rest waits as frames."""
+
+
+GATHER_S = 1.0
+"""How long the deltas of a reply that is wanted whole are gathered: what was made is still known soon, should
+the caller leave."""
 
 
 class Connection:
@@ -27,7 +33,9 @@ class Connection:
         self._clock = clock
         self._frames: list[EngineFrame] = []
         self._arrived = asyncio.Event()
-        self._is_complete = False
+        self._completed = asyncio.Event()
+        self.gathers = False
+        """Whether the caller wants its reply whole."""
         self._written = self._sent = 0
         self._moved_at = clock()
         writer.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
@@ -39,9 +47,10 @@ class Connection:
 
     def put(self, frame: EngineFrame) -> None:
         """Queues a frame; never waits. Behind a last one there is nothing more to say."""
-        if self._is_complete:
+        if self._completed.is_set():
             return
-        self._is_complete = frame.delta is None
+        if frame.delta is None:
+            self._completed.set()
         self._frames.append(frame)
         if len(self._frames) > MAX_FRAMES:
             self._frames = joined(self._frames)
@@ -49,10 +58,17 @@ class Connection:
 
     async def pump(self) -> None:
         """Writes frames as they come, as fast as the caller reads; returns when the last one is gone."""
+        is_first = True
         while True:
             await self._arrived.wait()
+            if self.gathers and not is_first:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GATHER_S):
+                        await self._completed.wait()
             self._arrived.clear()
-            frames, self._frames = self._frames, []
+            frames, self._frames, is_first = self._frames, [], False
+            if self.gathers:
+                frames = joined(frames)
             data = b"".join(orjson.dumps(frame.model_dump(exclude_defaults=True)) + b"\n" for frame in frames)
             self._written += len(data)
             self._writer.write(data)
@@ -99,9 +115,21 @@ def _join(pieces: list[Delta]) -> Delta:
     return Delta(
         index=pieces[0].index,
         text="".join(piece.text for piece in pieces),
+        calls=_join_calls([news for piece in pieces for news in piece.calls]),
         tokens=sum(piece.tokens for piece in pieces),
         prompt_tokens=sum(piece.prompt_tokens for piece in pieces),
         logprobs=logprobs if has_logprobs else None,
         finish_reason=pieces[-1].finish_reason,
         memory=pieces[-1].memory,
     )
+
+
+def _join_calls(news: list[CallDelta]) -> tuple[CallDelta, ...]:
+    """The same news, in one piece a call."""
+    calls: dict[int, CallDelta] = {}
+    for piece in news:
+        begun = calls.get(piece.index)
+        if begun is not None:
+            piece = begun.model_copy(update={"arguments": begun.arguments + piece.arguments})
+        calls[piece.index] = piece
+    return tuple(calls.values())

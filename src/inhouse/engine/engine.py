@@ -16,9 +16,11 @@ It knows no sockets and no threads: all but `intake` and `stats` belongs to the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+
+from torch import Tensor
 
 from inhouse.engine import batch as batches
 from inhouse.engine import sampler
@@ -26,7 +28,7 @@ from inhouse.engine.faults import around_request
 from inhouse.engine.intake import Intake
 from inhouse.engine.request import Request, Sequence
 from inhouse.engine.runner import Output, Runner
-from inhouse.engine.sampler import Draw
+from inhouse.engine.sampler import Draw, Glance
 from inhouse.engine.scheduler import Plan, Scheduler
 from inhouse.engine.voice import Voice
 from inhouse.schema import Delta, EngineDone, EngineFault, EngineFrame, Usage
@@ -85,7 +87,7 @@ class Engine:
     def add(self, request: Request) -> list[Reply]:
         """Queues a request. Its first replies, where some need no model. Raises InhouseError."""
         now = self._clock()
-        voices = {sequence: Voice(sequence, self.intake.tokenizer) for sequence in request.choices}
+        voices = {sequence: self.intake.voice(sequence) for sequence in request.choices}
         deltas: list[Delta] = []
         for voice in voices.values():
             if voice.owes_echo:
@@ -146,10 +148,13 @@ class Engine:
 
     def _draw(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> dict[Sequence, Draw]:
         draws: dict[Sequence, Draw] = {}
-        for sequence, logits in zip(batch.drawing, output.logits, strict=True):
+        masks = _masks(batch.drawing)
+        glances = sampler.glance(output.logits)
+        for sequence, logits, glance in zip(batch.drawing, output.logits, glances, strict=True):
             if sequence not in self._voices:
                 continue  # another choice of the same request failed just now
-            drawn = around_request(sequence.request.id, partial(sampler.draw, logits, sequence))
+            mask = masks.get(sequence)
+            drawn = mask if isinstance(mask, EngineFault) else _drawn(logits, sequence, mask, glance)
             if isinstance(drawn, EngineFault):
                 replies.append(self._fail(sequence.request, drawn))
                 draws = {s: d for s, d in draws.items() if s.request is not sequence.request}
@@ -233,3 +238,24 @@ class Engine:
             "prompt_tokens_total": self._prompt_tokens,
             "generated_tokens_total": self._generated_tokens,
         }
+
+
+def _masks(sequences: Iterable[Sequence]) -> dict[Sequence, bytes | EngineFault]:
+    """What the grammars allow next. It waits for no logits, so an accelerator works on meanwhile."""
+    return {
+        sequence: around_request(sequence.request.id, sequence.matcher.mask)
+        for sequence in sequences
+        if sequence.matcher is not None
+    }
+
+
+def _drawn(logits: Tensor, sequence: Sequence, mask: bytes | None, glance: Glance) -> Draw | EngineFault:
+    """The sequence's next token, which its grammar takes note of. logits [V] float32."""
+
+    def draw() -> Draw:
+        drawn = sampler.draw(logits, sequence, mask, glance)
+        if sequence.matcher is not None:
+            sequence.matcher.consume(drawn.token)
+        return drawn
+
+    return around_request(sequence.request.id, draw)

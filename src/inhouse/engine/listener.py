@@ -40,7 +40,8 @@ SWEEP_S = 0.25
 CLOSE_S = 2.0
 """How long last frames may take to be read when the engine ends."""
 PREPARING_THREADS = 2
-"""For text; and as many more for what asks a memory, which may first have to load: then others do not wait."""
+"""For text; and as many more each for what asks a memory, which may first have to load, and for what has a grammar,
+which has to be built: then others do not wait."""
 MAX_PATH_BYTES = 100
 """Systems allow a socket's path 104 to 108 bytes."""
 
@@ -88,6 +89,7 @@ class Listener:
         self._thread = threading.Thread(target=self._run, name="engine-socket", daemon=True)
         self._pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-text")
         self._memory_pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-memory")
+        self._grammar_pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-grammar")
         self._connections: dict[str, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._refuse: InhouseError | None = None
@@ -129,6 +131,7 @@ class Listener:
         self._loop.close()
         self._pool.shutdown()
         self._memory_pool.shutdown(cancel_futures=True)
+        self._grammar_pool.shutdown(cancel_futures=True)
 
     async def _listen(self) -> asyncio.Server:
         server = await asyncio.start_unix_server(self._accept, self._path, limit=MAX_CALL_BYTES, backlog=1024)
@@ -224,6 +227,7 @@ class Listener:
         request_id = f"{call.id}/{self._number}"  # unique, whatever callers call theirs
         # It counts as waiting from here on; nothing was awaited since `_is_full` looked.
         self._connections[request_id] = connection
+        connection.gathers = call.whole
         work = asyncio.create_task(self._prepare_and_pump(call, request_id, connection))
         gone = asyncio.create_task(_read_to_end(reader))
         try:
@@ -250,7 +254,8 @@ class Listener:
         self, call: EngineRequest, request_id: str, work: Callable[[], Result]
     ) -> Result | EngineFault:
         """What the work for a call gives, or its fault; neither the loop nor the step waits for it."""
-        pool = self._pool if call.memory is None else self._memory_pool
+        has_grammar = call.structure is not None or call.tools is not None
+        pool = self._grammar_pool if has_grammar else self._memory_pool if call.memory else self._pool
         return await self._loop.run_in_executor(pool, around_request, request_id, work)
 
     async def _tell(self, connection: Connection, error: InhouseError) -> None:

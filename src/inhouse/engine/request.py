@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from inhouse.engine.recall import Recall
 from inhouse.schema import FinishReason, Priority, Sampling
+from inhouse.text.grammar import Matcher
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +34,12 @@ class Request:
     adapter_rows: int = 1
     expert_rows: int = 1
     """Rank rows that each takes on the device."""
+    matcher: Matcher | None = None
+    """What each reply must look like, at its start; None: any text."""
+    has_tools: bool = False
+    """Whether a reply may call tools, in the form that the matcher holds it to."""
+    is_free: bool = True
+    """Whether a reply that calls none may be any text."""
     echo: bool = False
     prompt_text: str = ""
     """What `echo` repeats."""
@@ -49,7 +56,9 @@ class Request:
     choices: list[Sequence] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.choices = [Sequence(self, index, list(self.prompt)) for index in range(self.n)]
+        for index in range(self.n):
+            matcher = None if self.matcher is None else self.matcher.clone()
+            self.choices.append(Sequence(self, index, list(self.prompt), matcher=matcher))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -114,7 +123,14 @@ class Sequence:
     """Of a batch request: it has waited so long that it counts as interactive from now on."""
     slots: tuple[int, ...] = ()
     """Where the request's adapter and expert sit while the sequence runs; none is the base."""
+    matcher: Matcher | None = None
+    """Where the reply stands in its grammar: behind its last token, which no preemption changes."""
     finish_reason: FinishReason | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the reply's grammar allows nothing more."""
+        return self.matcher is not None and self.matcher.is_complete
 
     @property
     def length(self) -> int:

@@ -107,7 +107,10 @@ class Scheduler:
         batch_patience_s: float = BATCH_PATIENCE_S,
         base_digest: str = "",
         reuses_prefixes: bool = True,
+        rewind_above: int | None = None,
     ) -> None:
+        """`rewind_above`: a sequence that grows longer than this many tokens reads all of them again, because the
+        model places a longer one's tokens otherwise; None where length does not matter."""
         self.pages = pages
         self.slots = slots
         self.max_running = max_running
@@ -119,6 +122,7 @@ class Scheduler:
         self.base_digest = base_digest
         self.reuses_prefixes = reuses_prefixes
         """Off: only the choices of one request share their prompt's pages."""
+        self.rewind_above = rewind_above
         self.preemptions = 0
         self.reused_tokens = 0
         """Tokens that sequences found computed when they started."""
@@ -200,10 +204,12 @@ class Scheduler:
             self._publish(sequence)
             if row.samples:
                 sequence.tokens.append(drawn[sequence])
-                if drawn[sequence] in sequence.request.stop_ids:
+                if drawn[sequence] in sequence.request.stop_ids or sequence.is_complete:
                     self.finish(sequence, "stop")
             if not sequence.is_finished and not sequence.has_room and (row.samples or not sequence.pending):
                 self.finish(sequence, "length")
+            if row.samples and not sequence.is_finished and sequence.length - 1 == self.rewind_above:
+                self._rewind(sequence)
 
     def finish(self, sequence: Sequence, reason: FinishReason) -> None:
         """Ends one choice; its pages are free from now on."""
@@ -383,7 +389,9 @@ class Scheduler:
         """Keys of the sequence's first pages."""
         request, keys = sequence.request, sequence.page_keys
         own = None if self.reuses_prefixes else request.id
-        root = prefixes.root_key(self.base_digest, request.project, request.adapter, request.expert, own)
+        is_long = self.rewind_above is not None and sequence.length > self.rewind_above
+        base = f"{self.base_digest} long" if is_long else self.base_digest
+        root = prefixes.root_key(base, request.project, request.adapter, request.expert, own)
         prefixes.extend(keys, root, sequence.tokens, self.pages.page_size, count)
         return keys[:count]
 
@@ -438,6 +446,13 @@ class Scheduler:
         step.left += count
         self._queue.charge(sequence, -count)
         self._stop(sequence)
+        self._queue.push(sequence)
+        self.preemptions += 1
+
+    def _rewind(self, sequence: Sequence) -> None:
+        """Back to the queue; what it reads again stands under other keys."""
+        self._stop(sequence)
+        sequence.page_keys.clear()
         self._queue.push(sequence)
         self.preemptions += 1
 

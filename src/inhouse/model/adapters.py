@@ -42,6 +42,10 @@ _SUPPORTED: dict[str, tuple[Any, ...]] = {
     "target_parameters": (None, []),
     "layer_replication": (None,),
 }
+_CURES = {
+    "target_parameters": " It names experts of a mixture or other bare tensors: train on attention's layers alone, "
+    'as with target_modules=["q_proj", "k_proj", "v_proj", "o_proj"].',
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Adapter:
             "alpha_pattern": {n: s * len(self.tensors[n][0]) for n, s in self.scales.items()},
             "lora_dropout": 0.0,
             "bias": "none",
-            "fan_in_fan_out": config.is_gpt2,
+            "fan_in_fan_out": config.names.is_transposed,
             "target_modules": sorted({name.rsplit(".", 1)[1] for name in self.tensors}),
         }
         (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -202,7 +206,8 @@ def inspect(folder: Path, decoder: Decoder) -> Shape:
         raise BadCheckpoint(f"{folder / CONFIG}: peft_type {settings.get('peft_type')!r} is not LORA.")
     for key, allowed in _SUPPORTED.items():
         if settings.get(key) not in allowed:
-            raise BadCheckpoint(f"{folder / CONFIG}: {key} = {settings[key]!r} is not supported.")
+            cure = _CURES.get(key, "")
+            raise BadCheckpoint(f"{folder / CONFIG}: {key} = {settings[key]!r} is not supported.{cure}")
     rank: Any = settings.get("r")
     alpha: Any = settings.get("lora_alpha")
     if not _is_rank(rank) or not _is_alpha(alpha):
@@ -294,7 +299,11 @@ def _match(
             )
         else:
             found[name] = rank
-    faults += [f"{name}: the base has no such layer" for name in sorted(left)]
+    faults += [
+        f"{name}: the base has no such layer"
+        + (", and experts are not adapted" if ".experts." in name else "")
+        for name in sorted(left)
+    ]
     if not found and not faults:
         faults = ["it holds no tensors"]
     if faults:

@@ -1,4 +1,4 @@
-"""SiLU-gated product, the middle of a gated MLP.
+"""What stands in the middle of an MLP: a gate times the rest.
 
 Source: Shazeer, "GLU Variants Improve Transformer", 2020.
 """
@@ -29,6 +29,22 @@ def silu_mul(gate_up: Tensor) -> Tensor:
 def plain(gate_up: Tensor) -> Tensor:
     gate, up = gate_up.chunk(2, -1)
     return F.silu(gate) * up
+
+
+def gelu_tanh_mul(gate_up: Tensor) -> Tensor:
+    """The same with GELU, by its approximation with tanh. gate_up [T, 2·M] → [T, M]"""
+    gate, up = gate_up.chunk(2, -1)
+    return F.gelu(gate, approximate="tanh") * up
+
+
+def clamped_swiglu(gate_up: Tensor, *, alpha: float, limit: float) -> Tensor:
+    """gate · sigmoid(alpha · gate) · (up + 1), neither above the limit and up not below minus it.
+
+    gate_up  [T, 2·M]  gates in the even columns, ups in the odd ones  →  [T, M]
+    Source: OpenAI, "gpt-oss-120b & gpt-oss-20b Model Card", 2025.
+    """
+    gate, up = gate_up[..., ::2].clamp(max=limit), gate_up[..., 1::2].clamp(-limit, limit)
+    return gate * torch.sigmoid(alpha * gate) * (up + 1)
 
 
 class _SiluMul(torch.autograd.Function):

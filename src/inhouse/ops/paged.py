@@ -68,7 +68,7 @@ def decode_attention(
     *,
     scale: float,
     window: int | None = None,
-    soft_cap: float | None = None,
+    cap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
     """Each sequence's newest token attends to the sequence.
@@ -76,12 +76,12 @@ def decode_attention(
     q             [B, H, K]       H is a multiple of G
     keys, values  [places, G, K]  one layer's cache
     window        a token sees itself and at most window - 1 before it; None sees all
-    soft_cap      scores s become soft_cap · tanh(s / soft_cap)
+    cap      scores s become cap · tanh(s / cap)
     sinks         [H] a score of each head that takes its share of the softmax and gives nothing
     Returns [B, H, K].
     """
     mixed: Tensor = kernels.kernel("decode_attention", q.device)(
-        q, keys, values, past, scale=scale, window=window, soft_cap=soft_cap, sinks=sinks
+        q, keys, values, past, scale=scale, window=window, cap=cap, sinks=sinks
     )
     return mixed
 
@@ -94,7 +94,7 @@ def prefill_attention(
     *,
     scale: float,
     window: int | None = None,
-    soft_cap: float | None = None,
+    cap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
     """The last n tokens of one sequence attend to it, each to itself and what came before it.
@@ -105,7 +105,7 @@ def prefill_attention(
     Returns [n, H, K]. The rest as in `decode_attention`.
     """
     mixed: Tensor = kernels.kernel("prefill_attention", q.device)(
-        q, keys, values, places, scale=scale, window=window, soft_cap=soft_cap, sinks=sinks
+        q, keys, values, places, scale=scale, window=window, cap=cap, sinks=sinks
     )
     return mixed
 
@@ -118,19 +118,19 @@ def plain_decode(
     *,
     scale: float,
     window: int | None = None,
-    soft_cap: float | None = None,
+    cap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
     """The heads that share keys stand as several queries, so that keys and values are not repeated."""
-    queries = q.unflatten(1, (keys.shape[1], -1))  # [B, G, H/G, K]
+    queries: Tensor = q.unflatten(1, (keys.shape[1], -1))  # [B, G, H/G, K]
     k, v = (past.gathered(store).transpose(1, 2) for store in (keys, values))  # [B, G, longest, K]
     mask = past.mask(window)[:, None, None]  # [B, 1, 1, longest]
-    if soft_cap is None and sinks is None:
+    if cap is None and sinks is None:
         mixed: Tensor = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask, scale=scale)
         return mixed.flatten(1, 2)
     scores = queries.float() @ k.float().mT * scale  # [B, G, H/G, longest]
-    if soft_cap is not None:
-        scores = soft_cap * torch.tanh(scores / soft_cap)
+    if cap is not None:
+        scores = cap * torch.tanh(scores / cap)
     scores = scores.masked_fill(~mask, -torch.inf)
     if sinks is not None:
         last = sinks.float().view(1, *queries.shape[1:3], 1).expand(len(q), -1, -1, 1)
@@ -148,12 +148,12 @@ def plain_prefill(
     *,
     scale: float,
     window: int | None = None,
-    soft_cap: float | None = None,
+    cap: float | None = None,
     sinks: Tensor | None = None,
 ) -> Tensor:
     k, v = (store.index_select(0, places).transpose(0, 1) for store in (keys, values))  # [G, L, K]
     mask = causal_mask(len(q), len(places), window, q.device)  # [n, L]
-    if soft_cap is None and sinks is None:
+    if cap is None and sinks is None:
         mixed: Tensor = F.scaled_dot_product_attention(
             q.transpose(0, 1)[None],
             k[None],
@@ -165,8 +165,8 @@ def plain_prefill(
         return mixed[0].transpose(0, 1)
     queries = q.transpose(0, 1).unflatten(0, (len(k), -1))  # [G, H/G, n, K]
     scores = queries.float() @ k.float().mT[:, None] * scale  # [G, H/G, n, L]
-    if soft_cap is not None:
-        scores = soft_cap * torch.tanh(scores / soft_cap)
+    if cap is not None:
+        scores = cap * torch.tanh(scores / cap)
     scores = scores.masked_fill(~mask, -torch.inf)
     if sinks is not None:
         last = sinks.float().view(*queries.shape[:2], 1, 1).expand(-1, -1, len(q), 1)
@@ -190,7 +190,7 @@ def _probe_decode(
     sinks = made(6, device=device, dtype=dtype, seed=3)
     return (
         implementation(q, keys, values, past, scale=0.2),
-        implementation(q, keys, values, past, scale=0.2, window=9, soft_cap=3.0, sinks=sinks),
+        implementation(q, keys, values, past, scale=0.2, window=9, cap=3.0, sinks=sinks),
     )
 
 
@@ -206,7 +206,7 @@ def _probe_prefill(
     places = integers(list(range(80, 0, -1)), device)
     return (
         implementation(q[:5], keys, values, places[:21], scale=0.2),
-        implementation(q, keys, values, places, scale=0.2, window=9, soft_cap=3.0, sinks=sinks),
+        implementation(q, keys, values, places, scale=0.2, window=9, cap=3.0, sinks=sinks),
     )
 
 

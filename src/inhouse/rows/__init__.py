@@ -1,5 +1,7 @@
 """Training rows: files and iterables in, canonical conversations out, each fault with its line and cure.
 
+`rows.prompts` reads the same sources as questions to be answered.
+
 It knows files, formats and what a trainable conversation is. It knows no tokens, no templates and no models:
 whether a row fits a base's context is judged later, by those who hold the tokenizer.
 """

@@ -104,13 +104,13 @@ def _refuse_later_features(given: Mapping[str, Any]) -> None:
 
 
 def _canonical(given: Mapping[str, Any]) -> tuple[Message, ...]:
-    _refuse_unknown(given, {"messages"})
+    refuse_unknown(given, {"messages"})
     turns = _list(given["messages"], "messages")
     return _checked([_message(turn, f"messages[{i}]") for i, turn in enumerate(turns)], "messages")
 
 
 def _sharegpt(given: Mapping[str, Any]) -> tuple[Message, ...]:
-    _refuse_unknown(given, {"conversations", "system"})
+    refuse_unknown(given, {"conversations", "system"})
     messages = _system(given)
     for i, turn in enumerate(_list(given["conversations"], "conversations")):
         where = f"conversations[{i}]"
@@ -118,29 +118,29 @@ def _sharegpt(given: Mapping[str, Any]) -> tuple[Message, ...]:
             raise BadRow(
                 where, f"is {short(turn)}, not an object.", 'Write {"from": "human", "value": "..."}.'
             )
-        _refuse_unknown(turn, {"from", "value", "weight"}, where)
+        refuse_unknown(turn, {"from", "value", "weight"}, where)
         role = turn.get("from")
         if not isinstance(role, str) or role not in _SHAREGPT_ROLES:
             raise BadRow(f"{where}.from", f"is {_shown(role)}.", "Use system, human or gpt.")
         role = _SHAREGPT_ROLES[role]
-        value = _text(turn.get("value"), f"{where}.value")
+        value = text_of(turn.get("value"), f"{where}.value")
         messages.append(_build(role, value, where, weight=_weight(turn, role, where)))
     return _checked(messages, "conversations")
 
 
 def _alpaca(given: Mapping[str, Any]) -> tuple[Message, ...]:
-    _refuse_unknown(given, {"instruction", "input", "output", "system"})
-    asked = _text(given["instruction"], "instruction")
-    if more := _text(given.get("input", ""), "input"):
+    refuse_unknown(given, {"instruction", "input", "output", "system"})
+    asked = text_of(given["instruction"], "instruction")
+    if more := text_of(given.get("input", ""), "input"):
         asked = f"{asked}\n\n{more}"
     return _asked_and_replied(given, asked, "instruction", "output")
 
 
 def _pair(given: Mapping[str, Any], asked: str, reply: str) -> tuple[Message, ...]:
-    _refuse_unknown(given, {asked, reply, "system", *(FACT_LABELS if asked == "question" else ())})
+    refuse_unknown(given, {asked, reply, "system", *(FACT_LABELS if asked == "question" else ())})
     if asked not in given:
         raise BadRow(asked, "is missing.", f"Add {asked!r} with what is asked.")
-    return _asked_and_replied(given, _text(given[asked], asked), asked, reply)
+    return _asked_and_replied(given, text_of(given[asked], asked), asked, reply)
 
 
 def _labels(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _labels(row: Mapping[str, Any]) -> dict[str, Any]:
         elif key in _TIMES:
             found[key] = _time(value, key)
         else:
-            found[key] = _text(value, key)
+            found[key] = text_of(value, key)
     if found.get("kind", KINDS[0]) not in KINDS:
         raise BadRow("kind", f"is {short(found['kind'])}.", f"Use one of {', '.join(KINDS)}.")
     return found
@@ -167,7 +167,7 @@ def _texts(value: Any, where: str) -> list[str]:
         value = [part for part in value.split("|") if part.strip()]
     if not isinstance(value, (list, tuple)):
         raise BadRow(where, f"is {short(value)}, not a list.", "Give a list of texts.")
-    texts = [_text(text, f"{where}[{i}]").strip() for i, text in enumerate(value)]
+    texts = [text_of(text, f"{where}[{i}]").strip() for i, text in enumerate(value)]
     if "" in texts:
         raise BadRow(f"{where}[{texts.index('')}]", "is empty.", "Remove it.")
     return list(dict.fromkeys(texts))
@@ -197,7 +197,7 @@ def _seconds(written: str) -> float:
 def _asked_and_replied(given: Mapping[str, Any], asked: str, field: str, reply: str) -> tuple[Message, ...]:
     if reply not in given:
         raise BadRow(reply, "is missing, so nothing would be trained.", f"Add {reply!r} with the reply.")
-    replied = _text(given[reply], reply)
+    replied = text_of(given[reply], reply)
     if not asked.strip():
         raise BadRow(field, "is empty.", "Write what is asked.")
     if not replied.strip():
@@ -206,7 +206,7 @@ def _asked_and_replied(given: Mapping[str, Any], asked: str, field: str, reply: 
 
 
 def _system(given: Mapping[str, Any]) -> list[Message]:
-    text = _text(given.get("system", ""), "system")
+    text = text_of(given.get("system", ""), "system")
     return [_build("system", text, "system")] if text else []
 
 
@@ -217,7 +217,7 @@ def _message(turn: Any, where: str) -> Message:
     for key in given:
         if key in _TOOLS:
             raise BadRow(f"{where}.{key}", "tool calls cannot be tuned on yet.", "Leave this row out.")
-    _refuse_unknown(given, {"role", "content", "name", "weight"}, where)
+    refuse_unknown(given, {"role", "content", "name", "weight"}, where)
     role = given.get("role")
     if role is None:
         raise BadRow(f"{where}.role", "is missing.", "Use system, user or assistant.")
@@ -227,7 +227,7 @@ def _message(turn: Any, where: str) -> Message:
         raise BadRow(f"{where}.role", "tool messages cannot be tuned on yet.", "Leave this row out.")
     name = given.get("name")
     if name is not None:
-        name = _text(name, f"{where}.name")
+        name = text_of(name, f"{where}.name")
     content = _content(given.get("content"), f"{where}.content")
     return _build(role, content, where, name=name, weight=_weight(given, role, where))
 
@@ -235,7 +235,7 @@ def _message(turn: Any, where: str) -> Message:
 def _content(value: Any, where: str) -> str:
     """A string, or a list of text parts joined into one."""
     if isinstance(value, str):
-        return _text(value, where)
+        return text_of(value, where)
     if value is None:
         raise BadRow(where, "is missing.", "Give the message's text.")
     if not isinstance(value, (list, tuple)):
@@ -247,8 +247,8 @@ def _content(value: Any, where: str) -> str:
             raise BadRow(
                 here, "is not a text part.", 'Text is all that is trained: {"type": "text", "text": ...}.'
             )
-        _refuse_unknown(part, {"type", "text"}, here)
-        texts.append(_text(part.get("text"), f"{here}.text"))
+        refuse_unknown(part, {"type", "text"}, here)
+        texts.append(text_of(part.get("text"), f"{here}.text"))
     return "".join(texts)
 
 
@@ -304,7 +304,7 @@ def _build(
     return Message(role=role, content=content, name=name, weight=weight)
 
 
-def _text(value: Any, where: str) -> str:
+def text_of(value: Any, where: str) -> str:
     if not isinstance(value, str):
         missing = value is None
         raise BadRow(where, "is missing." if missing else f"is {short(value)}, not text.", "Give a string.")
@@ -323,7 +323,7 @@ def _list(value: Any, where: str) -> list[Any] | tuple[Any, ...]:
     return value
 
 
-def _refuse_unknown(given: Mapping[str, Any], known: set[str], where: str = "") -> None:
+def refuse_unknown(given: Mapping[str, Any], known: set[str], where: str = "") -> None:
     for key in given:
         if key not in known:
             field = f"{where}.{key}" if where else str(key)

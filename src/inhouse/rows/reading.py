@@ -25,6 +25,15 @@ MAX_ROW_GROUP_BYTES = 512 * 2**20
 Source: TypeAlias = Path | str | BinaryIO | Iterable[Any]
 """A path, a file open for bytes, or an iterable of dicts, (question, reply) pairs or Rows."""
 
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What stands at one place of a source, whatever it may mean."""
+
+    line: int
+    value: Any
+
+
 _MAGIC = {
     b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "a zip archive (or a spreadsheet)",
@@ -63,19 +72,18 @@ def read(
 
     Memory is bounded by a few times max_line_bytes. Raises InvalidRequest when a path cannot be opened.
     """
-    if isinstance(source, (str, Path)):
-        path = Path(source)
-        try:
-            stream = path.open("rb")
-        except OSError as e:
-            raise InvalidRequest(_unopened(path, e), param="training_file") from e
-        with stream:
-            yield from read(stream, name=name or path.name, max_line_bytes=max_line_bytes)
-        return
-    if hasattr(source, "readline"):
-        yield from _told_if_empty(_records(cast(BinaryIO, source), name or "", max_line_bytes))
-    else:
-        yield from _told_if_empty(_items(cast(Iterable[Any], source)))
+    found = _items(source, name, max_line_bytes)
+    yield from _told_if_empty(_row(item) if isinstance(item, Item) else item for item in found)
+
+
+def items(
+    source: Source, *, name: str | None = None, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[Item | RowProblem]:
+    """Each item of a source as it stands, or its problem, in order; as bounded in memory as `read`.
+
+    Raises InvalidRequest when a path cannot be opened.
+    """
+    return (item for item in _items(source, name, max_line_bytes) if not isinstance(item, int))
 
 
 def check(
@@ -146,17 +154,34 @@ def _told_if_empty(items: Iterator[Row | RowProblem | int]) -> Iterator[Row | Ro
         yield RowProblem(max(line, 1), None, reason, "Add at least one question with its reply.")
 
 
-def _items(source: Iterable[Any]) -> Iterator[Row | RowProblem | int]:
+def _items(source: Source, name: str | None, max_line_bytes: int) -> Iterator[Item | RowProblem | int]:
+    """What a source holds; an int is a line that was blank."""
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        try:
+            stream = path.open("rb")
+        except OSError as e:
+            raise InvalidRequest(_unopened(path, e), param="training_file") from e
+        with stream:
+            yield from _records(stream, name or path.name, max_line_bytes)
+    elif hasattr(source, "readline"):
+        yield from _records(cast(BinaryIO, source), name or "", max_line_bytes)
+    else:
+        yield from _listed(source)
+
+
+def _listed(source: Iterable[Any]) -> Iterator[Item]:
     if isinstance(source, (Mapping, bytes)) or not hasattr(source, "__iter__"):
         raise InvalidRequest(
             f"rows come from a path, a file or an iterable of dicts, not from a {type(source).__name__}.",
             param="training_file",
         )
     for number, item in enumerate(source, start=1):
-        yield _row(number, item)
+        yield Item(number, item)
 
 
-def _row(line: int, item: Any) -> Row | RowProblem:
+def _row(found: Item) -> Row | RowProblem:
+    line, item = found.line, found.value
     if isinstance(item, Row):
         return Row(line, item.messages, item.format, item.labels)
     if isinstance(item, (tuple, list)) and len(item) == 2:
@@ -172,7 +197,7 @@ def _row(line: int, item: Any) -> Row | RowProblem:
     return Row(line, messages, name, labels)
 
 
-def _records(stream: BinaryIO, name: str, max_line_bytes: int) -> Iterator[Row | RowProblem | int]:
+def _records(stream: BinaryIO, name: str, max_line_bytes: int) -> Iterator[Item | RowProblem | int]:
     """Dispatch by what the first line holds, then by the name's ending."""
     lines = _lines(stream, max_line_bytes)
     first = next(lines, None)
@@ -248,7 +273,7 @@ def _too_long(line: int, max_line_bytes: int) -> RowProblem:
     )
 
 
-def _jsonl(lines: Iterator[_Line], max_line_bytes: int) -> Iterator[Row | RowProblem | int]:
+def _jsonl(lines: Iterator[_Line], max_line_bytes: int) -> Iterator[Item | RowProblem | int]:
     is_first = True
     for line in lines:
         if line.content is None:
@@ -269,7 +294,7 @@ def _jsonl(lines: Iterator[_Line], max_line_bytes: int) -> Iterator[Row | RowPro
         is_first = False
         indent = len(line.content) - len(line.content.lstrip())
         try:
-            yield _row(line.number, parse_object(content, offset=line.offset + indent))
+            yield Item(line.number, parse_object(content, offset=line.offset + indent))
         except Unparsable as e:
             yield RowProblem(line.number, None, e.reason, e.cure)
 
@@ -312,7 +337,7 @@ class _EndOfCsv(Exception):
         self.problem = problem
 
 
-def _csv(lines: Iterator[_Line], max_line_bytes: int) -> Iterator[Row | RowProblem | int]:
+def _csv(lines: Iterator[_Line], max_line_bytes: int) -> Iterator[Item | RowProblem | int]:
     first = next(lines)
     header_line = (first.content or b"").decode("utf-8", errors="replace")
     delimiter = max(",;\t", key=header_line.count)
@@ -358,13 +383,13 @@ def _csv(lines: Iterator[_Line], max_line_bytes: int) -> Iterator[Row | RowProbl
                 "Mend its quotes or commas.",
             )
         else:
-            yield _row(start, dict(zip(header, cells, strict=True)))
+            yield Item(start, dict(zip(header, cells, strict=True)))
 
 
 # ── Parquet ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _parquet(stream: BinaryIO) -> Iterator[Row | RowProblem | int]:
+def _parquet(stream: BinaryIO) -> Iterator[Item | RowProblem | int]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -389,7 +414,7 @@ def _parquet(stream: BinaryIO) -> Iterator[Row | RowProblem | int]:
         for batch in file.iter_batches(batch_size=256):
             for item in batch.to_pylist():
                 number += 1
-                yield _row(number, item)
+                yield Item(number, item)
     except (pyarrow.ArrowException, OSError, ValueError) as e:
         yield RowProblem(
             number + 1, None, f"is not readable Parquet ({short(str(e), 120)}).", "Write it again."

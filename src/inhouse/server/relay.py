@@ -45,8 +45,7 @@ class Relay:
 
         What is larger than all places is taken when nothing else runs: waiting would never let it in.
         """
-        engines = max(1, len(self._known.get(base, (0.0, []))[1]))
-        room = (self.settings.max_running + self.settings.max_queued) * engines
+        room = sum(self.places(base))
         if self.running[base] and self.running[base] + count > room:
             raise EngineOverloaded(
                 f"{self.running[base]} of {room} places for {base} are taken. Try again.", retry_after_s=1
@@ -56,6 +55,11 @@ class Relay:
             yield
         finally:
             self.running[base] -= count
+
+    def places(self, base: str) -> tuple[int, int]:
+        """How many choices the base's engines decode at once, and how many more may wait for them."""
+        engines = max(1, len(self._known.get(base, (0.0, []))[1]))
+        return self.settings.max_running * engines, self.settings.max_queued * engines
 
     async def open(self, base: str, request: EngineRequest, op: EngineOp = "generate") -> Channel:
         """A channel whose first frames have arrived. Tries all replicas, and restarted ones, for load_wait_s.

@@ -24,4 +24,10 @@ def tuned_model(base: str, project: str, suffix: str) -> str:
 
 
 def _random(length: int) -> str:
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+    """Characters drawn at once: a draw for each would be a call of the system for each."""
+    number = secrets.randbelow(len(ALPHABET) ** length)
+    drawn = []
+    for _ in range(length):
+        number, digit = divmod(number, len(ALPHABET))
+        drawn.append(ALPHABET[digit])
+    return "".join(drawn)

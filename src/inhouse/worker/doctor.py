@@ -6,6 +6,8 @@ import json
 import platform
 from typing import Any
 
+from inhouse.errors import InvalidRequest
+
 
 def report() -> str:
     """A JSON object: torch's build, the devices, the probes that failed, and a measured matrix product."""
@@ -21,7 +23,10 @@ def report() -> str:
             "pip install 'inhouse[worker]', with the build of torch that fits this machine's hardware"
         )
         return json.dumps(found)
-    ops.kernels.prefer(settings.load().kernels)
+    try:
+        ops.kernels.prefer(settings.load().kernels)
+    except InvalidRequest as e:
+        return json.dumps(found | {"error": str(e), "cure": "Mend the setting, or unset it."})
     discovery = devices.discover()
     found["torch"] = torch.__version__
     found["threads"] = torch.get_num_threads()

@@ -23,21 +23,21 @@ def decode(plain: Implementation) -> Implementation:
         *,
         scale: float,
         window: int | None = None,
-        soft_cap: float | None = None,
+        cap: float | None = None,
         sinks: Tensor | None = None,
     ) -> Tensor:
         rows, heads, width = q.shape
         kernel = call.get(name_of(q, keys, values))
         if kernel is None or width % (2 * LANES):
             return plain(  # type: ignore[no-any-return]
-                q, keys, values, past, scale=scale, window=window, soft_cap=soft_cap, sinks=sinks
+                q, keys, values, past, scale=scale, window=window, cap=cap, sinks=sinks
             )
         q, wide = q.contiguous(), None if sinks is None else sinks.float()
         out = torch.empty(rows, heads, width, dtype=q.dtype)
         kernel(
             out.data_ptr(), q.data_ptr(), keys.data_ptr(), values.data_ptr(), past.tables.data_ptr(),
             past.lengths.data_ptr(), rows, heads, keys.shape[1], width, past.page_size, past.tables.shape[1],
-            q.stride(0), scale, soft_cap or 0.0, window or 0, pointer(wide),
+            q.stride(0), scale, cap or 0.0, window or 0, pointer(wide),
             threads_for(rows * heads * width * past.longest),
         )  # fmt: skip
         return out
@@ -57,20 +57,20 @@ def prefill(plain: Implementation) -> Implementation:
         *,
         scale: float,
         window: int | None = None,
-        soft_cap: float | None = None,
+        cap: float | None = None,
         sinks: Tensor | None = None,
     ) -> Tensor:
         count, heads, width = q.shape
         kernel = call.get(name_of(q, keys, values))
         if kernel is None or width % (2 * LANES):
             return plain(  # type: ignore[no-any-return]
-                q, keys, values, places, scale=scale, window=window, soft_cap=soft_cap, sinks=sinks
+                q, keys, values, places, scale=scale, window=window, cap=cap, sinks=sinks
             )
         q, wide = q.contiguous(), None if sinks is None else sinks.float()
         out = torch.empty(count, heads, width, dtype=q.dtype)
         kernel(
             out.data_ptr(), q.data_ptr(), keys.data_ptr(), values.data_ptr(), places.data_ptr(),
-            len(places) - count, count, heads, keys.shape[1], width, 1, q.stride(0), scale, soft_cap or 0.0,
+            len(places) - count, count, heads, keys.shape[1], width, 1, q.stride(0), scale, cap or 0.0,
             window or 0, pointer(wide), threads_for(count * heads * width * len(places)),
         )  # fmt: skip
         return out

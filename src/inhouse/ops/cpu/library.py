@@ -7,58 +7,32 @@ processor that no build fits, there are no kernels, and the plain operations do 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from inhouse.device import cpu_flags
+from inhouse.ops.cpu.compile import VARIANTS, Variant, build, compiler, file_name
+
+__all__ = ["VARIANTS", "build", "compiler", "fitting", "functions", "load", "open_library", "variant"]
 
 log = logging.getLogger(__name__)
 
-SOURCES = Path(__file__).parent / "kernels"
 BUILT = Path(__file__).parent / "built"
 """Where a wheel carries what was built ahead."""
-COMPILE_S = 120.0
-_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared", "-Wno-psabi")
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One build: what the processor must have for it, and what the compiler is told."""
-
-    name: str
-    needs: frozenset[str]
-    flags: tuple[str, ...]
-
-
-_AVX2 = frozenset({"avx2", "fma", "bmi2"})
-_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
-VARIANTS = (
-    Variant(
-        "avx512_bf16",
-        _AVX512 | {"avx512_vnni", "avx512_bf16"},
-        ("-march=x86-64-v4", "-mavx512vnni", "-mavx512bf16"),
-    ),
-    Variant("avx512", _AVX512, ("-march=x86-64-v4",)),
-    Variant("avx2", _AVX2, ("-march=x86-64-v3",)),
-    Variant("plain", frozenset(), ()),
-)
-"""Best first."""
+def fitting() -> list[Variant]:
+    """The builds that this processor runs, best first."""
+    flags = cpu_flags()
+    return [v for v in VARIANTS if v.needs <= flags]
 
 
 def variant() -> Variant:
-    """The best build that this processor runs."""
-    flags = cpu_flags()
-    return next(v for v in VARIANTS if v.needs <= flags)
+    """The best of them."""
+    return fitting()[0]
 
 
 @cache
@@ -67,13 +41,23 @@ def load() -> ctypes.CDLL | None:
     chosen = variant()
     for file in _files(chosen):
         try:
-            library = ctypes.CDLL(str(file), mode=os.RTLD_NOW)
+            library = open_library(file)
         except OSError as e:
             log.warning("%s cannot be loaded (%s).", file, e)
             continue
         log.info("Kernels for this processor: %s", file)
-        return _typed(library)
+        return library
     return None
+
+
+def open_library(file: Path) -> ctypes.CDLL:
+    """A built library, its functions' arguments known. Raises OSError."""
+    library = ctypes.CDLL(str(file), mode=os.RTLD_NOW)
+    for name, arguments in _SIGNATURES.items():
+        for kind in ("bf16", "f32"):
+            function = getattr(library, f"{name}_{kind}")
+            function.argtypes, function.restype = arguments, None
+    return library
 
 
 def functions(name: str) -> dict[str, Callable[..., None]]:
@@ -83,43 +67,12 @@ def functions(name: str) -> dict[str, Callable[..., None]]:
     return {kind: getattr(kernels, f"{name}_{kind}") for kind in ("f32", "bf16")}
 
 
-def build(chosen: Variant, target: Path) -> None:
-    """Compiles a variant. Raises OSError where there is no compiler, or where it fails, with its words."""
-    compiler = next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
-    if compiler is None:
-        raise OSError("no C++ compiler is on the path")
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    sources = [str(f) for f in sorted(SOURCES.glob("*.cpp"))]
-    said = ""
-    for threads in (("-fopenmp",), ()):  # one compiler knows no OpenMP: then the kernels use one thread
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            made = Path(folder) / target.name
-            objects = [f"{folder}/{Path(s).stem}.o" for s in sources]
-            flags = [*(f for f in _FLAGS if f != "-shared"), *chosen.flags, *threads]
-            try:
-                for source, made_object in zip(sources, objects, strict=True):
-                    _run([compiler, *flags, "-c", source, "-o", made_object])
-                # Linked without the compiler's own OpenMP: it would be a second one beside torch's, whose symbols
-                # are there once torch is.
-                _run([compiler, "-shared", *objects, "-o", str(made)])
-            except subprocess.SubprocessError as e:
-                said = str(getattr(e, "stderr", "") or e)[-2000:]
-                continue
-            made.replace(target)
-            return
-    raise OSError(f"{compiler} cannot compile the kernels: {said}")
-
-
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_S)
-
-
 def _files(chosen: Variant) -> Iterator[Path]:
     """Where the library may be, best first; the last is made when it is asked for."""
-    ahead = BUILT / f"{chosen.name}.so"
+    ahead = BUILT / file_name(chosen)
     if ahead.is_file():
         yield ahead
-    target = _cache_folder() / f"{chosen.name}-{_digest(chosen)}.so"
+    target = _cache_folder() / file_name(chosen)
     if not target.is_file():
         log.info("Building kernels for this processor, once; it takes some ten seconds.")
         try:
@@ -135,14 +88,6 @@ def _files(chosen: Variant) -> Iterator[Path]:
 
 def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "inhouse" / "kernels"
-
-
-def _digest(chosen: Variant) -> str:
-    """What the library depends on: the sources, the flags and torch, whose threads it uses."""
-    digest = hashlib.sha256(repr((_FLAGS, chosen.flags, torch.__version__)).encode())
-    for file in sorted(SOURCES.iterdir()):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 _P, _N, _F, _T = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
@@ -161,11 +106,3 @@ _SIGNATURES = {
     "prefill_attention": _PREFILL,
     "grouped_lora": [_P, _N, _P, _N, _P, _P, _P, _P, _P, _P, _N, _N, _N, _T],
 }
-
-
-def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
-    for name, arguments in _SIGNATURES.items():
-        for kind in ("bf16", "f32"):
-            function = getattr(library, f"{name}_{kind}")
-            function.argtypes, function.restype = arguments, None
-    return library

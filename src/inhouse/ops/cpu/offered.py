@@ -24,13 +24,16 @@ def _obstacle(device: Device) -> str:
     return "" if library.load() is not None else "no kernels are built, and there is no compiler that could"
 
 
+def register() -> None:
+    """Offers the kernels to the registry."""
+    _offer("norm", plain_norm, small.norm)
+    _offer("gate", plain_gate, small.gate)
+    _offer("rotary", plain_rotary, small.rotary)
+    _offer("decode_attention", plain_decode, attention.decode)
+    _offer("prefill_attention", plain_prefill, attention.prefill)
+    _offer("grouped_lora", plain_lora, lora.grouped)
+
+
 def _offer(op: str, plain: Implementation, make: Callable[[Implementation], Implementation]) -> None:
+    """`make` gets the plain operation, for what the kernel does not take."""
     kernels.register(Kernel(op, NAME, PRIORITY, _obstacle, partial(make, plain)))
-
-
-_offer("norm", plain_norm, small.norm)
-_offer("gate", plain_gate, small.gate)
-_offer("rotary", plain_rotary, small.rotary)
-_offer("decode_attention", plain_decode, attention.decode)
-_offer("prefill_attention", plain_prefill, attention.prefill)
-_offer("grouped_lora", plain_lora, lora.grouped)

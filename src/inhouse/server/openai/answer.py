@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from inhouse.schema import Delta, MemoryOutcome, TokenLogprob, Usage
+from inhouse.schema import CallDelta, Delta, MemoryOutcome, TokenLogprob, Usage
 from inhouse.server.calls import Call
 
 LEAST_LOGPROB = -9999.0
@@ -17,12 +17,14 @@ class Choice:
     """One choice, gathered from its deltas."""
 
     text: list[str] = field(default_factory=list)
+    calls: list[CallDelta] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: str | None = None
     memory: MemoryOutcome | None = None
 
     def add(self, delta: Delta) -> None:
         self.text.append(delta.text)
+        self.calls += delta.calls
         self.logprobs += delta.logprobs or ()
         self.finish_reason = delta.finish_reason or self.finish_reason
         self.memory = delta.memory or self.memory

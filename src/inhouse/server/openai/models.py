@@ -35,12 +35,14 @@ async def list_all(request: Request) -> Response:
 
 @router.get("/v1/models/{name:path}", response_model=None)
 async def retrieve(request: Request, name: str) -> Response:
-    """One model."""
+    """One model, and how many requests for it are decoded at once and may wait: what a client with many asks."""
     gw, project = gateway.of(request), caller(request).project
 
     def ask(conn: Connection) -> dict[str, Any]:
         card = bases.find(conn, project, name)
-        return wire(card, is_default=card == bases.named_by(models.all(conn, ""), gw.settings.base))
+        running, waiting = gw.relay.places(gateway.resident(card))
+        told = wire(card, is_default=card == bases.named_by(models.all(conn, ""), gw.settings.base))
+        return told | {"x_places": {"running": running, "waiting": waiting}}
 
     return Json(await gw.store.read(ask))
 

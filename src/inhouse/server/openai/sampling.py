@@ -3,8 +3,9 @@
 Here is the one list of fields that are accepted without effect, each because having none is what was asked:
 `user`, `safety_identifier`, `prompt_cache_key`, `prompt_cache_retention`, `metadata` (labels for the caller's
 own use), `store: false`, `service_tier: auto | default`, `stream_options.include_obfuscation: false`, and in
-chat `parallel_tool_calls`, `tool_choice: none`, `response_format: {"type": "text"}`, `modalities: ["text"]`:
-what happens without them.
+chat `tool_choice: none` and `parallel_tool_calls` without tools, `response_format: {"type": "text"}`,
+`modalities: ["text"]`: what happens without them. A schema's name and description are labels too, and `strict` says
+what is so anyway.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic import AfterValidator, Field
 from inhouse.errors import InvalidRequest
 from inhouse.schema import Priority, Sampling
 from inhouse.server.body import RequestBody
+from inhouse.server.openai.formats import StructuredOutputs
 
 SMALLEST_TOP_P = 1e-6
 """OpenAI allows top_p 0; the smallest nucleus is the most likely token."""
@@ -64,6 +66,7 @@ class Inference(RequestBody):
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    structured_outputs: StructuredOutputs | None = None
 
     user: str | None = None
     safety_identifier: str | None = None

@@ -132,7 +132,7 @@ INLINE i32x16 dot_quads(i32x16 acc, u8x64 w, u32x16 x) {
 
 // Sixteen rows of sixteen become columns.
 INLINE void transpose(u32x16* rows) {
-#if defined(__clang__) || __GNUC__ >= 12
+#if defined(__AVX512F__) && (defined(__clang__) || __GNUC__ >= 12)
     u32x16 t[LANES];
 #define EXCHANGE(from, to, step, low, high)                                                   \
     for (int i = 0; i < LANES; i++)                                                           \

@@ -1,0 +1,535 @@
+"""Many rows through one model: in order, in bounded memory, each with its reply or its own error."""
+
+from __future__ import annotations
+
+import errno
+import io
+import itertools
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from inhouse import Client, Conflict, InvalidRequest, ModelNotFound, Reply, Summary, Unauthenticated
+from inhouse.client import generate as generating
+from inhouse.client.generate import WINDOW
+from inhouse.client.http import Http
+from inhouse.client.progress import rows_bar
+from inhouse.errors import InhouseError, ServerUnreachable
+from tests.client.scripted import scripted
+from tests.server.house import TUNED, House, engine, house
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def write_rows(file: Path, *rows: Any) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+# ── order, and what a row may be ──────────────────────────────────────────────────────────────────────────
+
+
+def test_replies_come_in_the_rows_order_however_long_each_takes(client: Client) -> None:
+    rows = [f"count {i} {0.02 * (i % 5 == 0)}" for i in range(40)]
+    replies = list(client.generate(rows, model=TUNED))
+    assert [r.index for r in replies] == list(range(40))
+    assert [r.text for r in replies] == ["".join(f"{n} " for n in range(i)) for i in range(40)]
+    assert {r.finish_reason for r in replies} == {"stop"}
+    assert [r.usage["completion_tokens"] for r in replies] == list(range(40))
+
+
+ROWS: list[tuple[Any, str | None, str, str | None]] = [  # row, its id, the reply, what it expects
+    ("as text", None, "as text", None),
+    ({"prompt": "as prompt", "id": 7}, "7", "as prompt", None),
+    ({"question": "q", "answer": "a", "source": "page 3", "id": "x"}, "x", "q", "a"),
+    ({"input": "i", "output": "o"}, None, "i", "o"),
+    (("pair", "known"), None, "pair", "known"),
+    ({"messages": [{"role": "user", "content": "m"}]}, None, "m", None),
+    (
+        {"messages": [{"role": "user", "content": "m"}, {"role": "assistant", "content": "r"}]},
+        None,
+        "m",
+        "r",
+    ),
+    (
+        {
+            "custom_id": "c",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": "gone", "messages": [{"role": "user", "content": "b"}]},
+        },
+        "c",
+        "b",
+        None,
+    ),
+    ({"custom_id": "d", "url": "/v1/completions", "body": {"prompt": "one two"}}, "d", "one two", None),
+]
+
+
+def test_every_shape_of_row_is_asked_and_training_rows_without_their_replies(client: Client) -> None:
+    replies = list(client.generate([row for row, *_ in ROWS], model="seedling"))
+    assert [(r.id, r.text, r.expected) for r in replies] == [tuple(rest) for _, *rest in ROWS]
+    assert not any(r.error for r in replies)
+
+
+def test_csv_and_parquet_are_read_too(client: Client, tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    (tmp_path / "in.csv").write_text('id,prompt\n1,"one, two"\n2,three\n')
+    parquet.write_table(pyarrow.table({"question": ["Who?"], "answer": ["Mara."]}), tmp_path / "in.parquet")
+    assert [(r.id, r.text) for r in client.generate(tmp_path / "in.csv")] == [
+        ("1", "one, two"),
+        ("2", "three"),
+    ]
+    assert [(r.text, r.expected) for r in client.generate(tmp_path / "in.parquet")] == [("Who?", "Mara.")]
+
+
+def test_a_row_s_own_words_go_before_the_run_s_and_a_named_model_before_both(client: Client) -> None:
+    body = {"model": "nobody", "messages": [{"role": "user", "content": "a b c"}], "max_tokens": 2}
+    rows = ["a b c", {"body": body}, {"body": {**body, "max_tokens": None}}]
+    assert [r.text for r in client.generate(rows[:2], model=TUNED, max_tokens=1)] == ["a ", "a b "]
+    ok, unknown = client.generate(rows[:2], max_tokens=1)
+    assert ok.text == "a "
+    assert unknown.error is not None and unknown.error.code == "model_not_found"
+
+
+def test_a_system_message_is_for_rows_without_one(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    call = Http.call
+
+    def hear(self: Http, method: str, path: str, **rest: Any) -> dict[str, Any]:
+        sent.append(rest.get("body"))
+        return call(self, method, path, **rest)
+
+    monkeypatch.setattr(Http, "call", hear)
+    rows = ["a", {"prompt": "b", "system": "own"}]
+    assert [r.text for r in client.generate(rows, model=TUNED, system="Be brief.", concurrency=1)] == [
+        "a",
+        "b",
+    ]
+    systems = [body["messages"][0]["content"] for body in sent if body]
+    assert systems == ["Be brief.", "own"]
+
+
+# ── errors ────────────────────────────────────────────────────────────────────────────────────────────────
+
+BAD: list[tuple[Any, str]] = [
+    ({"prompt": ""}, "Write what is asked"),
+    ({"prompt": 3}, "Give a string"),
+    ({"promt": "x"}, "asks nothing"),
+    ({"prompt": "x", "temprature": 1}, "unknown here"),
+    ({"messages": []}, "Give at least one"),
+    (17, "not a row"),
+    ({"prompt": "\ud800"}, "surrogate"),
+    ({"body": {"messages": [], "stream": True}}, "asks for a stream"),
+    ({"body": {"messages": [], "n": 2}}, "several replies"),
+    ({"url": "/v1/completions", "body": {"prompt": ["a", "b"]}}, "several replies"),
+    ({"url": "/v1/embeddings", "body": {}}, "/v1/completions"),
+    ({"method": "GET", "body": {}}, "Write POST"),
+    ({"body": {"messages": [{"role": "user", "content": "x"}], "colour": "red"}}, "colour"),
+    ({"body": {"messages": [{"role": "user", "content": "x"}], "top_p": float("nan")}}, "not JSON"),
+    ("fault 400 context_length_exceeded", "No."),
+    ("fault 500 internal_error", "No."),
+]
+
+
+def test_a_row_that_cannot_be_answered_has_its_error_and_the_others_their_replies(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.01)
+    rows = [piece for bad, _ in BAD for piece in (bad, "well")]
+    replies = list(client.generate(rows, model=TUNED))
+    assert [r.text for r in replies[1::2]] == ["well"] * len(BAD)
+    for (bad, words), reply in zip(BAD, replies[::2], strict=True):
+        assert reply.text is None
+        assert reply.error is not None and words in reply.error.message, bad
+
+
+def test_a_bad_line_of_a_file_is_an_error_in_its_place(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(
+        b'{"prompt": "a"}\n\n{"prompt": \n{"prompt": "\xff"}\n{"prompt": "b"}\n'
+    )
+    made = client.generate(tmp_path / "in.jsonl", model=TUNED, out=tmp_path / "out.jsonl")
+    a, broken, bytes_, b = lines(tmp_path / "out.jsonl")
+    assert (a["text"], b["text"], b["index"]) == ("a", "b", 3)
+    assert broken["error"]["message"].startswith("line 3: is not valid JSON")
+    assert broken["error"]["code"] == "invalid_row"
+    assert bytes_["error"]["message"].startswith("line 4: is not valid UTF-8")
+    assert (made.rows, made.errors) == (4, 2)
+
+
+def test_a_strict_run_ends_at_the_first_error_and_keeps_what_was_before(
+    client: Client, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    rows = ["a", "b", "fault 400 invalid_value", "c"]
+    with pytest.raises(InvalidRequest, match=r"^Row 3: No\.") as caught:
+        client.generate(rows, model=TUNED, out=out, strict=True)
+    assert [line["text"] for line in lines(out)] == ["a", "b"]
+    assert "goes on from there" in caught.value.__notes__[0]
+    assert client.generate(rows, model=TUNED, out=out).rows == 4
+
+
+@pytest.mark.parametrize("wrong", [{"stream": True}, {"n": 2}, {"concurrency": 0}, {"restart": True}])
+def test_what_makes_no_sense_is_refused_before_a_row_is_read(client: Client, wrong: dict[str, Any]) -> None:
+    read = []
+    with pytest.raises(InvalidRequest):
+        client.generate((read.append(i) or "x" for i in range(9)), model=TUNED, **wrong)
+    with pytest.raises(ModelNotFound):
+        client.generate((read.append(i) or "x" for i in range(9)), model="nobody")
+    assert read == []
+
+
+def test_a_key_that_is_revoked_ends_the_run_and_no_row_is_called_bad(
+    served: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.jsonl"
+    with Client(served.url, served.member) as client:
+        call = Http.call
+
+        def revoked(self: Http, method: str, path: str, **rest: Any) -> dict[str, Any]:
+            if method == "POST" and "five" in str(rest["body"]):
+                raise Unauthenticated("This API key is revoked.")
+            return call(self, method, path, **rest)
+
+        monkeypatch.setattr(Http, "call", revoked)
+        with pytest.raises(Unauthenticated):
+            client.generate(["three", "four", "five", "six"], model=TUNED, out=out, concurrency=1)
+    assert [line["text"] for line in lines(out)] == ["three", "four"]
+
+
+# ── patience ──────────────────────────────────────────────────────────────────────────────────────────────
+
+CARD = json.dumps({"id": "m", "x_places": {"running": 2, "waiting": 1}}).encode()
+ANSWER = json.dumps(
+    {
+        "choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+).encode()
+
+
+def busy(code: str, status: int, wait: str) -> tuple[int, dict[str, str], bytes]:
+    error = {"error": {"message": "Busy.", "type": "server_error", "code": code, "param": None}}
+    return status, {"retry-after": wait}, json.dumps(error).encode()
+
+
+@pytest.mark.parametrize(("code", "status"), [("engine_overloaded", 503), ("rate_limit_exceeded", 429)])
+def test_a_busy_server_is_waited_for_as_long_as_it_says(
+    code: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(generating, "_wait", lambda stop, seconds: waited.append(seconds))
+    many = [busy(code, status, "3")] * 12  # more often than a single request is tried
+    with scripted((200, {}, CARD), *many, (200, {}, ANSWER)) as script, Client(script.url, "k") as client:
+        (reply,) = client.generate(["x"], model="m", concurrency=1)
+    assert reply.text == "yes"
+    assert waited == [3.0] * 12
+
+
+def test_a_server_that_never_answers_ends_the_run_instead_of_failing_every_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(generating, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(generating, "_wait", lambda stop, seconds: None)
+    with scripted((200, {}, CARD), busy("engine_overloaded", 503, "1")) as script:  # noqa: SIM117
+        with Client(script.url, "k") as client:
+            with pytest.raises(InhouseError, match=r"Busy\."):
+                list(client.generate(["x", "y"], model="m"))
+
+
+def test_a_lazy_reader_s_pause_does_not_count_as_the_server_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generating, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(generating, "_wait", lambda stop, seconds: time.sleep(0.001))
+    replies = [
+        (200, {}, CARD),
+        (200, {}, ANSWER),
+        *[busy("engine_overloaded", 503, "1")] * 7,
+        (200, {}, ANSWER),
+    ]
+    with scripted(*replies) as script, Client(script.url, "k") as client:
+        rows = (row for row in ("x", "y"))
+        taken = client.generate(rows, model="m", concurrency=1)
+        asked_later = [next(taken)]
+        time.sleep(0.4)
+        asked_later += taken
+    assert [r.text for r in asked_later] == ["yes", "yes"]
+
+
+def test_a_row_that_ends_the_engine_each_time_is_that_row_s_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(generating, "_wait", lambda stop, seconds: None)
+    lost = busy("engine_lost", 503, "0")
+    with (
+        scripted((200, {}, CARD), *[lost] * 5, (200, {}, ANSWER)) as script,
+        Client(script.url, "k") as client,
+    ):
+        poison, next_one = client.generate(["x", "y"], model="m", concurrency=1)
+    assert poison.error is not None and poison.error.code == "engine_lost"
+    assert next_one.text == "yes"
+
+
+# ── memory and places ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_iterator_reads_no_further_ahead_than_its_window(client: Client) -> None:
+    read = itertools.count()
+    furthest = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal furthest
+        for i in read:
+            furthest = i + 1
+            yield f"row {i}"
+
+    replies = client.generate(endless(), model=TUNED, concurrency=2)
+    assert furthest == 0
+    for taken in range(1, 101):
+        assert next(replies).text == f"row {taken - 1}"
+        assert furthest <= taken + 2 * WINDOW
+    replies.close()  # type: ignore[attr-defined]
+    time.sleep(0.1)
+    assert furthest <= 100 + 2 * WINDOW
+
+
+def test_a_slow_row_holds_back_no_more_than_the_window(client: Client) -> None:
+    """Behind it the others are answered meanwhile, and kept; not all of them are read."""
+    read = []
+    rows = (read.append(i) or ("count 2 0.4" if i == 0 else f"row {i}") for i in range(1000))
+    replies = client.generate(rows, model=TUNED, concurrency=3)
+    assert next(replies).text == "0 1 "
+    assert len(read) == 3 * WINDOW
+    replies.close()  # type: ignore[attr-defined]
+
+
+def peak_of(made: House, ask: Callable[[], object]) -> int:
+    """The most choices that were under way at once while `ask` ran."""
+    is_over = threading.Event()
+    peak = 0
+
+    def watch() -> None:
+        nonlocal peak
+        while not is_over.is_set():
+            peak = max(peak, made.server.gateway.relay.running["seedling"])
+            time.sleep(0.001)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        ask()
+    finally:
+        is_over.set()
+        watching.join()
+    return peak
+
+
+def refusals(made: House) -> float:
+    failure = made.server.gateway.metrics.failure.labels("seedling", "engine_overloaded")
+    return failure._value.get()
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 3), (2, 2), (50, 5)])
+def test_no_more_are_under_way_than_fill_the_engine_or_than_the_server_takes(
+    asked: int | None, expected: int, tmp_path: Path
+) -> None:
+    with house(tmp_path, max_running=2, max_queued=3) as made, engine(made.db, tmp_path):  # noqa: SIM117
+        with Client(made.url, made.member) as client:
+            rows = ["count 3 0.02"] * 60
+            peak = peak_of(made, lambda: list(client.generate(rows, model="seedling", concurrency=asked)))
+    assert peak == expected
+
+
+def test_control_without_the_server_s_word_requests_are_turned_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generating, "_places", lambda http, model: (50, 50))
+    waited = []
+    monkeypatch.setattr(generating, "_wait", lambda stop, seconds: waited.append(seconds) or time.sleep(0.01))
+    with house(tmp_path, max_running=2, max_queued=3) as made, engine(made.db, tmp_path):  # noqa: SIM117
+        with Client(made.url, made.member) as client:
+            replies = list(client.generate(["count 3 0.02"] * 60, model="seedling"))
+    assert all(r.text == "0 1 2 " for r in replies)
+    assert waited
+
+
+def test_closing_the_iterator_ends_the_run(client: Client, served: House) -> None:
+    replies = client.generate(("count 2 0.01" for _ in itertools.count()), model=TUNED, concurrency=2)
+    next(replies)
+    replies.close()  # type: ignore[attr-defined]
+    assert not [t for t in threading.enumerate() if t.name.startswith("generate")]
+
+
+# ── files ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_file_of_replies_has_a_line_a_row_and_a_summary(client: Client, tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "in.jsonl", *({"prompt": f"row {i}", "id": f"r{i}"} for i in range(20)))
+    told: list[Summary] = []
+    made = client.model(TUNED).generate(source, out=str(tmp_path / "out.jsonl"), on_progress=told.append)
+    found = lines(tmp_path / "out.jsonl")
+    assert [(line["index"], line["id"], line["text"]) for line in found] == [
+        (i, f"r{i}", f"row {i}") for i in range(20)
+    ]
+    assert found[3]["usage"] == {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4}
+    assert (made.rows, made.errors, made.resumed) == (20, 0, 0)
+    assert (made.prompt_tokens, made.completion_tokens) == (40, 40)
+    assert made.tokens_per_second == pytest.approx(40 / made.seconds)
+    assert told[0].rows == 0 and told[-1] == made
+
+
+def test_the_input_is_repeated_where_it_is_asked_for(client: Client, tmp_path: Path) -> None:
+    row = {"question": "Who?", "answer": "Mara.", "id": "x"}
+    client.generate([row], model=TUNED, out=tmp_path / "out.jsonl", keep_input=True)
+    (line,) = lines(tmp_path / "out.jsonl")
+    assert line["input"] == row
+    assert line["expected"] == "Mara."
+
+
+def test_log_probabilities_that_were_asked_for_are_kept(client: Client) -> None:
+    (reply,) = client.generate(["one"], model=TUNED, logprobs=True)
+    assert reply.more["logprobs"]["content"][0]["token"] == "one"
+
+
+def resumed(client: Client, out: Path, rows: list[Any], **how: Any) -> Summary:
+    return client.generate(rows, model=TUNED, out=out, **how)
+
+
+def test_a_run_goes_on_behind_the_last_whole_line(client: Client, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    rows = [f"row {i}" for i in range(12)]
+    resumed(client, whole, rows)
+    kept = whole.read_bytes().splitlines(keepends=True)
+    for length in (0, 1, 5, 12):
+        for torn in (b"", kept[0][:10], b'{"index":'):
+            out.write_bytes(b"".join(kept[:length]) + torn)
+            made = resumed(client, out, rows)
+            assert out.read_bytes() == whole.read_bytes()
+            assert (made.rows, made.resumed) == (12, length)
+
+
+def test_what_is_answered_is_not_asked_again(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.jsonl"
+    resumed(client, out, ["a", "b"])
+    monkeypatch.setattr(generating._Asking, "reply", lambda self, asked: pytest.fail("asked again"))
+    assert resumed(client, out, ["a", "b"]).resumed == 2
+
+
+def test_more_rows_may_be_added_behind_those_that_are_answered(client: Client, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    resumed(client, out, ["a", "fault 400 invalid_value"])
+    made = resumed(client, out, ["a", "fault 400 invalid_value", "c"])
+    assert (made.rows, made.resumed, made.errors) == (3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "how", "words"),
+    [
+        (["a", "B", "c"], {}, "line 2 answers another request than row 2 is now"),
+        (["a"], {}, "line 2 answers a row that the input no longer has"),
+        (["a", "b", "c"], {"max_tokens": 1}, "line 1 answers another request"),
+        (["a", "b", "c"], {"keep_input": True}, "an option has changed"),
+    ],
+)
+def test_a_file_of_other_rows_or_options_is_refused_and_left_as_it_is(
+    client: Client, tmp_path: Path, rows: list[str], how: dict[str, Any], words: str
+) -> None:
+    out = tmp_path / "out.jsonl"
+    resumed(client, out, ["a", "b"])
+    before = out.read_bytes()
+    with pytest.raises(Conflict, match=words) as caught:
+        resumed(client, out, rows, **how)
+    assert "--restart" in caught.value.message
+    assert out.read_bytes() == before
+    assert resumed(client, out, rows, restart=True, **how).rows == len(rows)
+
+
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(client: Client, tmp_path: Path) -> None:
+    for content in ("my diary\n", "[1]\n", '{"a": 1}\n'):
+        (tmp_path / "out").write_text(content)
+        with pytest.raises(Conflict, match="is no reply"):
+            resumed(client, tmp_path / "out", ["a"])
+        assert (tmp_path / "out").read_text() == content
+    source = write_rows(tmp_path / "in.jsonl", {"prompt": "a"})
+    with pytest.raises(InvalidRequest, match="is the input itself"):
+        client.generate(source, model=TUNED, out=source)
+    with pytest.raises(InvalidRequest, match="cannot be written"):
+        resumed(client, tmp_path / "no folder" / "out", ["a"])
+
+
+def test_two_runs_never_write_one_file(client: Client, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    begun = threading.Event()
+
+    def slow() -> Iterator[str]:
+        yield "a"
+        begun.set()
+        yield "count 2 0.5"
+
+    first = threading.Thread(target=lambda: client.generate(slow(), model=TUNED, out=out))
+    first.start()
+    assert begun.wait(10)
+    with pytest.raises(Conflict, match="being written by another run"):
+        resumed(client, out, ["a"])
+    first.join()
+    assert len(lines(out)) == 2
+
+
+def test_a_full_disk_says_how_to_go_on(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fileno: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("inhouse.client.replies.SYNC_EVERY_S", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("inhouse.client.replies.os.fsync", full)
+        with pytest.raises(InhouseError, match="goes on behind the last whole line") as caught:
+            resumed(client, tmp_path / "out", ["a"] * 3)
+    assert caught.value.code == "disk_full"
+    assert resumed(client, tmp_path / "out", ["a"] * 3).rows == 3
+
+
+def test_what_is_no_file_is_no_place_for_replies(client: Client) -> None:
+    with pytest.raises(InvalidRequest, match="no file that a run could take up again"):
+        resumed(client, Path("/dev/zero"), ["a"])
+
+
+def test_a_server_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.0)
+    with Client("http://127.0.0.1:9", "k") as client, pytest.raises(ServerUnreachable):
+        client.generate(["a"], model="m")
+
+
+# ── progress ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_terminal_sees_rows_speed_and_errors_and_a_pipe_sees_nothing() -> None:
+    for is_terminal in (True, False):
+        page = io.StringIO()
+        console = Console(file=page, force_terminal=is_terminal, width=120)
+        with rows_bar(lambda: 1200, console=console) as show:
+            show(Summary(rows=700, errors=2, completion_tokens=9000, seconds=4.5))
+        seen = page.getvalue()
+        if is_terminal:
+            assert all(word in seen for word in ("700/1200", "2,000 tokens/s", "2 without a reply"))
+        else:
+            assert seen == ""
+
+
+def test_a_reply_says_what_it_holds() -> None:
+    error = InvalidRequest("No.", param="messages")
+    line = json.loads(Reply(index=3, id="x", error=error, digest="d").to_line())
+    assert line == {"index": 3, "id": "x", "error": error.to_wire()["error"], "digest": "d"}
