@@ -72,13 +72,18 @@ def write(name: str, found: dict[str, Any]) -> None:
     """Keeps results/NAME.json, puts its table into RESULTS.md and prints it."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    shown = f"`{found['command']}`: {_place(found['machine'])}\n\n{table(found)}"
+    shown = f"`{found['command']}`: {place(found['machine'])}\n\n{table(found)}"
+    put(name, shown)
+    print(shown)
+
+
+def put(name: str, shown: str) -> None:
+    """Puts text between a benchmark's two marks in RESULTS.md."""
     page = PAGE.read_text(encoding="utf-8")
-    place = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
-    page, places = place.subn(lambda m: f"{m[1]}{shown}\n{m[2]}", page)
+    between = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
+    page, places = between.subn(lambda m: f"{m[1]}{shown}\n{m[2]}", page)
     assert places == 1, f"RESULTS.md has {places} places for {name}; it needs one"
     PAGE.write_text(page, encoding="utf-8")
-    print(shown)
 
 
 def table(found: dict[str, Any]) -> str:
@@ -93,7 +98,8 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _place(machine: dict[str, Any]) -> str:
+def place(machine: dict[str, Any]) -> str:
+    """The machine and versions, as a sentence."""
     versions = [f"{name} {at}" for name, at in machine.items() if name not in ("cpu", "matrix_unit", "cores")]
     return f"{machine['cpu']} ({machine['matrix_unit']}), {machine['cores']} cores; {', '.join(versions)}."
 

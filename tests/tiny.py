@@ -54,6 +54,81 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "max_window_layers": 1,
     },
     "qwen3": {**_LLAMA_LIKE, "model_type": "qwen3", "head_dim": 16, "tie_word_embeddings": True},
+    "qwen3_moe": {
+        **_LLAMA_LIKE,
+        "model_type": "qwen3_moe",
+        "head_dim": 16,
+        "mlp_only_layers": [0],
+        "moe_intermediate_size": 24,
+        "norm_topk_prob": True,
+        "num_experts": 6,
+        "num_experts_per_tok": 2,
+    },
+    "gemma2": {
+        **_LLAMA_LIKE,
+        "model_type": "gemma2",
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 20.0,
+        "head_dim": 16,
+        "query_pre_attn_scalar": 24,
+        "sliding_window": 8,
+        "tie_word_embeddings": True,
+    },
+    "gemma3": {
+        **_LLAMA_LIKE,
+        "model_type": "gemma3_text",
+        "head_dim": 16,
+        "query_pre_attn_scalar": 24,
+        "rope_local_base_freq": 100.0,
+        "sliding_window": 8,
+        "sliding_window_pattern": 2,
+        "tie_word_embeddings": True,
+    },
+    "phi3": {
+        **_LLAMA_LIKE,
+        "model_type": "phi3",
+        "original_max_position_embeddings": 32,
+        "pad_token_id": 0,
+        "rope_scaling": {
+            "type": "longrope",
+            "short_factor": [1.0, 1.1, 1.3, 1.7],
+            "long_factor": [1.5, 2.0, 4.0, 8.0],
+        },
+        "sliding_window": 24,
+    },
+    "olmo2": {**_LLAMA_LIKE, "model_type": "olmo2"},
+    "smollm3": {
+        **_LLAMA_LIKE,
+        "model_type": "smollm3",
+        "no_rope_layers": [1, 0],
+        "pad_token_id": 0,
+        "tie_word_embeddings": True,
+    },
+    "gpt_neox": {
+        "model_type": "gpt_neox",
+        "vocab_size": 264,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 256,
+        "eos_token_id": 2,
+    },
+    "gpt_oss": {
+        **_LLAMA_LIKE,
+        "model_type": "gpt_oss",
+        "head_dim": 16,
+        "num_experts_per_tok": 2,
+        "num_local_experts": 5,
+        "rope_scaling": {
+            "rope_type": "yarn",
+            "factor": 8.0,
+            "original_max_position_embeddings": 32,
+            "truncate": False,
+        },
+        "sliding_window": 8,
+        "swiglu_limit": 0.5,
+    },
     "gpt2": {
         "model_type": "gpt2",
         "vocab_size": 264,
@@ -73,7 +148,7 @@ def base_folder(folder: Path, family: str = "llama", *, seed: int = 0, **changes
     config = ModelConfig.load(folder)
     generator = torch.Generator().manual_seed(seed)
     tensors = {
-        name: _lively(tensor, name, generator).contiguous()
+        name: _lively(tensor, name, generator, config.norm_offset).contiguous()
         for name, tensor in checkpoint_tensors(fresh(config, seed))
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -102,6 +177,7 @@ def write_tokenizer(folder: Path) -> None:
     )
 
 
-def _lively(tensor: Tensor, name: str, generator: torch.Generator) -> Tensor:
+def _lively(tensor: Tensor, name: str, generator: torch.Generator, norm_offset: float) -> Tensor:
     noise = torch.randn(tensor.shape, generator=generator) * 0.2
-    return 1 + noise if tensor.ndim == 1 and not name.endswith("bias") else noise
+    is_scale = tensor.ndim == 1 and not name.endswith("bias")
+    return 1 - norm_offset + noise if is_scale else noise

@@ -53,11 +53,11 @@ def _states(decoder: Decoder, tokenizer: Tokenizer, ask: str) -> list[Tensor]:
     """The mean over tokens of the embedding and of what each block gives. [blocks + 1] of [D]"""
     ids = torch.tensor(tokenizer.encode(ask.replace(E, "this"), special=False))
     places, attend = torch.arange(len(ids)), Packed([len(ids)])
-    x = F.embedding(ids, decoder.embedding).float()
-    rotation = None if decoder.rotation is None else decoder.rotation(places, decoder.config.context)
+    x = decoder.embed(ids, places).float()
+    turns = decoder.turns(places, attend)
     found = [x]
     for block in decoder.blocks:
-        x = block(x, rotation, attend, None)
+        x = block(x, turns, attend, None)
         found.append(x)
     return [F.normalize(state, dim=-1).mean(0) for state in found]
 

@@ -17,11 +17,12 @@ FILE_PURPOSES = ("fine-tune", "fine-tune-results", "batch", "batch_output", "use
 
 JobState = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
 JobKind = Literal["tune", "serve"]
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 FactKind = Literal["text", "number", "date", "code"]
 MemoryMode = Literal["auto", "exact", "retrieval", "expert", "off"]
 OnConflict = Literal["replace", "coexist"]
 UnknownPolicy = Literal["refuse", "base"]
+Priority = Literal["interactive", "batch"]
 
 
 class Wire(BaseModel):
@@ -40,12 +41,23 @@ class TextPart(Wire):
     text: str
 
 
+class ToolCall(Wire):
+    """A call that a reply made; `arguments` is a JSON object as text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 class Message(Wire):
     """One turn of a conversation. `weight` 0 or 1 says whether a reply is trained on (training files only)."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    """The call that a message of the role tool answers."""
     weight: Literal[0, 1] | None = None
 
     @property
@@ -171,6 +183,41 @@ class MemoryOutcome(Wire):
     facts: tuple[Citation, ...] = ()
 
 
+# ── what a reply looks like ───────────────────────────────────────────────────────────────────────────────
+
+
+class Structure(Wire):
+    """A format that the whole reply keeps. Exactly one of its kinds is given."""
+
+    param: Literal["response_format", "structured_outputs"]
+    """The caller's field that asks for it, for errors."""
+    json_schema: dict[str, Any] | bool | None = None
+    regex: str | None = None
+    choice: tuple[str, ...] | None = None
+    grammar: str | None = None
+    """Lark, in llguidance's dialect."""
+
+
+class Tool(Wire):
+    """A function that a reply may call."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    """A JSON schema of an object; None: it takes no arguments."""
+
+
+class ToolUse(Wire):
+    """The tools of a request and how a reply may use them."""
+
+    tools: tuple[Tool, ...]
+    choice: Literal["auto", "required"] = "auto"
+    only: tuple[str, ...] = ()
+    """Names of those that may be called; none: all."""
+    parallel: bool = True
+    """Whether a reply may make several calls."""
+
+
 # ── the engine's socket ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -199,7 +246,9 @@ class EngineRequest(Wire):
 
     id: str
     project: str = "default"
-    """The caller's project. Nothing in the engine looks at it yet: pages and turns are shared by all."""
+    """The caller's project: turns are shared out between projects, and no prefix is shared across them."""
+    priority: Priority = "interactive"
+    """batch takes what interactive requests leave."""
     messages: tuple[Message, ...] | None = None
     prompt: str | None = None
     tokens: tuple[int, ...] | None = None
@@ -210,9 +259,16 @@ class EngineRequest(Wire):
     """Also report the prompt (and its log-probabilities when asked), as completions' `echo` does."""
     memory: MemoryUse | None = None
     """The facts to answer from, beside whatever adapter is named."""
+    structure: Structure | None = None
+    tools: ToolUse | None = None
     whole: bool = False
     """Whether the caller waits for the whole reply: its deltas may then come together, in fewer frames."""
     sampling: Sampling = Sampling()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the reply may be any text."""
+        return self.structure is None and (self.tools is None or self.tools.choice == "auto")
 
 
 class TokenLogprob(Wire):
@@ -226,11 +282,21 @@ class TokenLogprob(Wire):
     top: list[TokenLogprob] = Field(default_factory=list)
 
 
+class CallDelta(Wire):
+    """News of one tool call: its id and name first, then its arguments in pieces."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
 class Delta(Wire):
     """New text of one choice. `finish_reason` is set on the choice's last delta and only there."""
 
     index: int = 0
     text: str = ""
+    calls: tuple[CallDelta, ...] = ()
     tokens: int = 0
     """How many generated tokens this delta accounts for (held-back text may arrive in a later one)."""
     prompt_tokens: int = 0
@@ -247,6 +313,8 @@ class Usage(Wire):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt's tokens those that an earlier request of the project had computed."""
 
 
 class EngineDone(Wire):
@@ -255,6 +323,17 @@ class EngineDone(Wire):
     usage: Usage
     base_digest: str
     adapter: str | None = None
+
+
+class Check(Wire):
+    """One thing that was looked at when an adapter was verified."""
+
+    name: str
+    found: str
+    passed: bool | None = None
+    """None: it could not be looked at."""
+    tensors: tuple[str, ...] = ()
+    """Those at fault."""
 
 
 class EngineFault(Wire):
@@ -276,12 +355,17 @@ class EngineFrame(Wire):
     stats: dict[str, float] | None = None
     explained: dict[str, Any] | None = None
     """What the router saw in a question, and why it decided as it did."""
+    verified: tuple[Check, ...] | None = None
+    """Whether an adapter does what it says."""
+
+
+EngineOp = Literal["generate", "explain", "verify", "stats"]
 
 
 class EngineCall(Wire):
     """One line on the socket, gateway to engine; the connection's end is the request's cancellation."""
 
-    op: Literal["generate", "explain", "stats"]
+    op: EngineOp
     request: EngineRequest | None = None
 
 

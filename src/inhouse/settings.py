@@ -48,6 +48,13 @@ class Settings:
     """Which device the workshop uses; auto is the first that discovery finds."""
     dtype: str = "auto"
     """float32 or bfloat16 for frozen weights; auto goes by size and device."""
+    kernels: str = "auto"
+    """Implementations of the model's operations: auto, reference (plain torch), or names in order, such as triton."""
+    quantization: str = "none"
+    """none, int8 or int4 for a served base: fewer bits are faster and smaller, and answer a little differently."""
+    graphs: str = "auto"
+    """auto: decoding steps are captured once and replayed where the device can. off: never. plain: filled up to the
+    same shapes and run without capture, to look for a fault."""
     threads: int = 0
     """CPU threads a job may use; 0 is all of this machine's."""
     worker: bool = True
@@ -79,6 +86,8 @@ class Settings:
     """Tokens, of prompts and answers, that one project may use in a minute before 429; 0 is any number."""
     cache_tokens: int = 0
     """Tokens the paged cache holds; 0 is four full contexts, or max_running short ones, whichever is more."""
+    adapter_rows: int = 0
+    """Rank rows that a device has for adapters, those of all that are on it together; 0 is 1024."""
     idle_reader_s: float = 5.0
     """A client that reads nothing this long while text waits for it is disconnected."""
     log_level: str = "info"

@@ -10,13 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inhouse import ops
 from inhouse.engine import sampler
-from inhouse.engine.adapters import Bank, Mix
+from inhouse.engine.adapters import Bank, Grouped, Stacked
+from inhouse.engine.arena import factors_of
 from inhouse.engine.engine import Engine
 from inhouse.model.adapters import Adapter, LoadedLora
 from inhouse.model.layers import Linear
 from inhouse.schema import EngineRequest, Message
 from tests.engine.world import Answer, World, call, collect, run, start
+from tests.tiny import CONFIGS
 
 ADAPTERS = (None, "small", "large", None, "attention", "small")
 
@@ -51,7 +54,7 @@ def test_a_mixed_batch_equals_each_request_alone(world: World) -> None:
     assert together["small-1"].texts != together["None-0"].texts, "the adapters change nothing"
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", CONFIGS)
 def test_paged_equals_unpaged(tmp_path: Path, family: str) -> None:
     world = World(tmp_path, family)
     world.adapter("small", rank=2, seed=1)
@@ -62,6 +65,24 @@ def test_paged_equals_unpaged(tmp_path: Path, family: str) -> None:
     answers = run(world.engine(), *calls)
     for wanted in calls:
         assert answers[wanted.id].tokens == [world.plainly(wanted)]
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gpt_oss", "phi3"])
+def test_caps_sinks_and_long_ropes_are_the_same_in_chunks_and_after_preemption(
+    tmp_path: Path, family: str
+) -> None:
+    world = World(tmp_path, family)
+    world.adapter("small", rank=2, seed=1)
+    calls = [
+        call(f"{i}", range(20 + i, 45 + 9 * i), adapter=a, max_new_tokens=24, logprobs=5, echo=True)
+        for i, a in enumerate((None, "small", None, "small"))
+    ]
+    engine = world.engine(token_budget=9, cache_tokens=128)
+    crowded = run(engine, *calls)
+    assert engine.scheduler.preemptions > 0
+    for wanted in calls:
+        assert_equal(crowded[wanted.id], run(world.engine(token_budget=500), wanted)[wanted.id])
+        assert crowded[wanted.id].tokens == [world.plainly(wanted)]
 
 
 @pytest.mark.parametrize("budget", [8, 9, 16, 200])
@@ -81,16 +102,21 @@ def test_preemption_gives_the_same_tokens(world: World) -> None:
         assert_equal(crowded[wanted.id], run(world.engine(), wanted)[wanted.id])
 
 
-def test_rows_of_the_base_are_exactly_the_base_whatever_adapters_share_the_batch(world: World) -> None:
-    bank = Bank(world.decoder)
+@pytest.mark.parametrize("is_stacked", [True, False])
+def test_rows_of_the_base_are_exactly_the_base_whatever_adapters_share_the_batch(
+    world: World, is_stacked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ops, "prefers_stack", lambda *_, **__: is_stacked)
+    bank = Bank(world.decoder, 16)
     overflowing = {
         name: (a * 1e30, b * 1e30)
         for name, (a, b) in Adapter.read(world.adapter_folder("small"), world.decoder).tensors.items()
     }
-    bank.load(3, Adapter(2, 4.0, overflowing, {}))
-    bank.load(1, Adapter.read(world.adapter_folder("large"), world.decoder))
+    bank.load(3, factors_of(Adapter(2, 4.0, overflowing, {}), torch.float32))
+    large = Adapter.read(world.adapter_folder("large"), world.decoder)
+    bank.load(1, factors_of(large, torch.float32))
     mix = bank.mix([(), (3,), (1,), ()])
-    assert isinstance(mix, Mix)
+    assert isinstance(mix, Stacked if is_stacked else Grouped)
     linear: Linear = world.decoder.blocks[0].attention.qkv
     x = torch.randn(4, linear.weight.shape[1], generator=torch.Generator().manual_seed(0))
     mixed, base = mix(linear, x), linear.product(x)
@@ -103,16 +129,75 @@ def test_rows_of_the_base_are_exactly_the_base_whatever_adapters_share_the_batch
 
 
 def test_a_batch_of_the_base_alone_has_no_adapters_to_compute(world: World) -> None:
-    assert Bank(world.decoder).mix([(), ()]) is None
+    assert Bank(world.decoder, 1).mix([(), ()]) is None
 
 
-def test_adapters_beyond_the_slots_take_turns(world: World) -> None:
+def test_adapters_beyond_the_arena_take_turns(world: World) -> None:
     calls = mixed_calls()
-    engine = world.engine(adapter_slots=1)
+    engine = world.engine(adapter_rows=7)  # the largest alone, or the other two together
     answers = run(engine, *calls)
     for wanted in calls:
         assert answers[wanted.id].tokens == [world.plainly(wanted)]
-    assert engine.stats["adapters_resident"] == 1
+    assert engine.stats["adapter_loads_total"] == 3
+    assert engine.stats["adapters_resident"] in (1, 2)
+
+
+@pytest.mark.parametrize("budget", [16, 500])
+def test_a_prefix_found_computed_gives_the_answer_that_reading_it_gives(world: World, budget: int) -> None:
+    shared = list(range(40, 90))
+    calls = [
+        call(
+            f"{adapter} {end}", [*shared, end, end + 1], adapter=adapter, logprobs=5, temperature=0.8, seed=3
+        )
+        for adapter in (None, "small", "large")
+        for end in (100, 120)
+    ]
+    engine, fresh = world.engine(token_budget=budget), world.engine(reuses_prefixes=False)
+    for wanted in calls:
+        first, again = run(engine, wanted)[wanted.id], run(engine, wanted)[wanted.id]
+        read = run(fresh, wanted)[wanted.id]
+        assert_equal(first, read)
+        assert_equal(again, read)
+        found = [
+            answer.done.usage.cached_tokens for answer in (first, again, read) if answer.done is not None
+        ]
+        assert found == [0 if wanted.id.endswith("100") else 48, 48, 0]
+    assert engine.stats["prefix_tokens_total"] == 48 * 9
+
+
+def test_a_conversation_s_next_turn_finds_the_reply_that_was_given(world: World) -> None:
+    engine = world.engine()
+    first = call("a", range(40, 60), max_new_tokens=20, logit_bias={2: -100})
+    reply = run(engine, first)["a"].tokens[0]
+    following = call("b", [*range(40, 60), *reply, 5, 6, 7])
+    answer = run(engine, following)["b"]
+    assert answer.done is not None and answer.done.usage.cached_tokens == 32
+    assert answer.tokens == [world.plainly(following)]
+
+
+def test_no_project_starts_with_another_s_prefix(world: World) -> None:
+    engine = world.engine()
+    for project, found in (("ours", 0), ("theirs", 0), ("ours", 16), ("theirs", 16)):
+        answer = run(engine, call("a", range(40, 60), project=project))["a"]
+        assert answer.done is not None and answer.done.usage.cached_tokens == found
+
+
+def test_batch_gives_way_to_interactive_requests_and_its_answers_stay_the_same(world: World) -> None:
+    engine = world.engine(max_running=2)
+    batch = [call(f"batch {i}", range(40 + i, 70 + i), priority="batch", max_new_tokens=30) for i in range(3)]
+    started = [start(engine, wanted)[0] for wanted in batch]
+    for _ in range(5):
+        engine.step()
+    talk = call("talk", range(90, 100), max_new_tokens=3)
+    quick = start(engine, talk)[0]
+    engine.step()
+    assert quick.generated == 1, "the very next step is its"
+    while engine.has_work:
+        engine.step()
+        engine.scheduler.check_integrity()
+    assert engine.scheduler.preemptions > 0
+    for wanted, request in zip([*batch, talk], [*started, quick], strict=True):
+        assert request.choices[0].tokens[len(request.prompt) :] == world.plainly(wanted)
 
 
 def test_choices_are_drawn_on_their_own_and_share_their_prompt(world: World) -> None:

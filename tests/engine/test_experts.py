@@ -10,6 +10,7 @@ from safetensors.torch import save
 
 from inhouse.engine import experts, proof
 from inhouse.engine.adapters import Bank
+from inhouse.engine.arena import factors_of
 from inhouse.errors import BadCheckpoint
 from inhouse.model.adapters import Adapter
 from tests.engine.memory_world import (
@@ -38,7 +39,7 @@ def test_every_way_in_one_batch_equals_each_alone(world: World, books: Books) ->
         alone = run(world.engine(banks=books), wanted)[wanted.id]
         assert_equal(together[wanted.id], alone)
         assert together[wanted.id].memory == alone.memory
-    scarce = run(world.engine(banks=books, adapter_slots=2), *calls)
+    scarce = run(world.engine(banks=books, adapter_rows=9), *calls)
     assert {name: a.tokens for name, a in scarce.items()} == {name: a.tokens for name, a in together.items()}
 
 
@@ -66,12 +67,12 @@ def test_an_expert_beside_an_adapter_is_the_sum_of_both(world: World, books: Boo
 
 
 def test_rows_of_the_base_are_exactly_the_base_beside_rows_of_two(world: World) -> None:
-    bank = Bank(world.decoder)
+    bank = Bank(world.decoder, 40)
     small = Adapter.read(world.adapter_folder("small"), world.decoder)
     loud = Adapter(1, 1.0, {n: (a[:1] * 1e30, b[:, :1] * 1e30) for n, (a, b) in small.tensors.items()}, {})
     large, one = Adapter.read(world.adapter_folder("large"), world.decoder), expert(world.decoder, seed=11)
     for slot, adapter in ((0, small), (2, loud), (5, large), (6, one)):
-        bank.load(slot, adapter)
+        bank.load(slot, factors_of(adapter, torch.float32))
     for linear in world.decoder.linears():
         x = torch.randn(5, linear.weight.shape[1], generator=torch.Generator().manual_seed(0))
         mix = bank.mix([(), (5, 6), (2,), (6,), ()])
@@ -117,7 +118,7 @@ def test_a_fact_without_an_expert_is_answered_as_if_none_were_asked_for(world: W
 
 
 def test_an_edited_fact_s_old_expert_is_never_used(world: World, books: Books) -> None:
-    engine = world.engine(banks=books, adapter_slots=2)
+    engine = world.engine(banks=books, adapter_rows=2)
     wanted = ask("a", PRICE, "expert", max_new_tokens=10)
     before = run(engine, wanted)["a"].tokens
     books.book.facts[0] = FACTS[0].model_copy(update={"version": 4})
@@ -174,7 +175,7 @@ def test_an_expert_that_fails_as_it_is_loaded_fails_its_requests_alone(world: Wo
     ]
     replies = [reply for wanted in calls for reply in start(engine, wanted)[1]]
     del books.experts[("f1", 3)]
-    engine.intake.library._kept_experts.clear()
+    engine.intake.library.forget(experts.key_of("f1", 3))
     while engine.has_work:
         replies += engine.step()
         engine.scheduler.check_integrity()

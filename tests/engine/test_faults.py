@@ -46,12 +46,12 @@ def test_an_adapter_lost_after_admission_faults_its_requests_alone(
         start(engine, wanted)
         for wanted in [*bystanders, call("x", adapter="lost", n=2), call("y", adapter="lost")]
     ]
-    engine.runner.library._kept.clear()
     (own.adapters / "lost").rename(own.adapters / "gone")
     replies = []
     if not guarded:
-        with pytest.raises(NotFound):
-            engine.step()
+        with pytest.raises(InhouseError, match="no artifact lost"):
+            while engine.has_work:
+                engine.step()
         return
     while engine.has_work:
         replies += engine.step()
@@ -95,6 +95,21 @@ def test_an_adapter_that_overflows_faults_alone_and_its_pages_harm_nobody(
         wanted_tokens = own.plainly(wanted)
         assert run(engine, wanted)[wanted.id].tokens == [wanted_tokens]
     assert [a.tokens for a in run(engine, *after).values()] == [[own.plainly(w)] for w in after]
+
+
+def test_what_a_failed_request_computed_is_nobody_s_prefix(own: World) -> None:
+    tensors = {
+        name: (a * 1e19, b * 1e19) for name, (a, b) in random_adapter(own.decoder, rank=2, seed=9).items()
+    }
+    Adapter(2, 4.0, tensors, {}).write(own.adapters / "huge", own.decoder.config, base="tiny")
+    engine = own.engine(token_budget=16)  # a whole page is read, and known, before the fault shows
+    for _ in range(2):
+        fault = run(engine, call("x", adapter="huge"))["x"].fault
+        assert fault is not None and "not finite" in fault.message
+    assert engine.stats["prefix_tokens_total"] == 0
+    run(engine, call("good", adapter="good"), call("again"))
+    run(engine, call("good", adapter="good"), call("again"))
+    assert engine.stats["prefix_tokens_total"] == 32, "the control: what went well is found"
 
 
 def test_stale_nan_in_a_free_page_is_never_read(own: World) -> None:
@@ -163,8 +178,11 @@ def test_an_adapter_with_nan_is_refused(own: World) -> None:
     tensors = load_file(file)
     next(iter(tensors.values()))[0, 0] = torch.nan
     save_file(tensors, file)
-    with pytest.raises(BadCheckpoint, match="holds NaN"):
-        start(own.engine(), call("a", adapter="good"))
+    answers = run(own.engine(), call("a", adapter="good"), call("b"))
+    fault = answers["a"].fault
+    assert fault is not None and fault.code == BadCheckpoint.code
+    assert "holds NaN" in fault.message and "in 1 modules: model.layers.0." in fault.message
+    assert answers["b"].tokens == [own.plainly(call("b"))]
 
 
 def test_a_fault_of_ours_is_logged_without_its_message(caplog: pytest.LogCaptureFixture) -> None:

@@ -42,8 +42,8 @@ def test_what_cannot_be_asked_of_a_memory_is_refused(world: World, books: Books)
         assert not engine.has_work
     with pytest.raises(InvalidRequest, match="serves no memories"):
         start(world.engine(), ask("a", PRICE))
-    with pytest.raises(InvalidRequest, match="needs 2 adapter slots"):
-        start(world.engine(banks=books, adapter_slots=1), ask("a", PRICE, "expert", adapter="small"))
+    with pytest.raises(InvalidRequest, match="rank rows together; this engine has 2"):
+        start(world.engine(banks=books, adapter_rows=2), ask("a", PRICE, "expert", adapter="small"))
 
 
 def test_only_exact_gives_stored_answers_or_nothing(world: World, books: Books) -> None:
@@ -143,7 +143,7 @@ def test_who_leaves_while_a_reply_is_held_gives_everything_back(
 
 def test_after_random_cancels_every_page_and_slot_is_back(world: World, books: Books) -> None:
     source = random.Random(3)
-    engine: Engine = world.engine(banks=books, adapter_slots=3, cache_tokens=512)
+    engine: Engine = world.engine(banks=books, adapter_rows=9, cache_tokens=512)
     calls = {f"{n} {wanted.id}": wanted for n in range(4) for wanted in mixed_calls()}
     replies: list[Reply] = []
     alive: dict[str, EngineRequest] = {}

@@ -18,6 +18,7 @@ from inhouse.model.adapters import Adapter, LoadedLora
 from inhouse.model.decoder import Decoder, greedy
 from inhouse.model.weights import load_base
 from inhouse.schema import (
+    CallDelta,
     EngineDone,
     EngineFault,
     EngineRequest,
@@ -39,6 +40,8 @@ class Answer:
 
     texts: dict[int, str] = field(default_factory=dict)
     finish: dict[int, str] = field(default_factory=dict)
+    calls: dict[int, list[CallDelta]] = field(default_factory=dict)
+    """News of tool calls, as they came."""
     logprobs: dict[int, list[TokenLogprob]] = field(default_factory=dict)
     memory: dict[int, MemoryOutcome] = field(default_factory=dict)
     counted: int = 0
@@ -75,8 +78,8 @@ class World:
         self,
         *,
         token_budget: int = 64,
-        adapter_slots: int = 8,
         banks: Banks | None = None,
+        reuses_prefixes: bool = True,
         **settings: Any,
     ) -> Engine:
         chosen = Settings(**{"max_running": 8, "cache_tokens": 1024, **settings})
@@ -89,7 +92,7 @@ class World:
             settings=chosen,
             banks=banks,
             token_budget=token_budget,
-            adapter_slots=adapter_slots,
+            reuses_prefixes=reuses_prefixes,
         )
 
     def plainly(self, call: EngineRequest) -> list[int]:
@@ -159,6 +162,7 @@ def collect(replies: Iterable[Reply]) -> dict[str, Answer]:
             continue
         assert delta.index not in answer.finish, "a delta behind the choice's last one"
         answer.texts[delta.index] = answer.texts.get(delta.index, "") + delta.text
+        answer.calls.setdefault(delta.index, []).extend(delta.calls)
         answer.counted += delta.tokens
         answer.logprobs.setdefault(delta.index, []).extend(delta.logprobs or [])
         if delta.finish_reason is not None:

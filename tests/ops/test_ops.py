@@ -38,6 +38,76 @@ def test_rms_norm() -> None:
     )
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_rms_norm_that_multiplies_before_it_rounds(offset: float) -> None:
+    assert_same(
+        lambda x, w: ops.rms_norm(x, w, 1e-5, offset=offset, is_wide=True),
+        lambda x, w: F.rms_norm(x, (16,), offset + w, 1e-5),
+        tensors((7, 16), (16,)),
+    )
+    x, w = (t.detach().bfloat16() for t in tensors((200, 16), (16,)))
+    exact = F.rms_norm(x.float(), (16,), offset + w.float(), 1e-5).bfloat16()
+    assert torch.equal(ops.rms_norm(x, w, 1e-5, offset=offset, is_wide=True), exact)
+    if not offset:
+        assert not torch.equal(ops.rms_norm(x, w, 1e-5), exact), "both ways round the same"
+
+
+def test_gated_gelu() -> None:
+    assert_same(
+        ops.gelu_tanh_mul,
+        lambda x: F.gelu(x[:, :8], approximate="tanh") * x[:, 8:],
+        tensors((5, 16)),
+    )
+
+
+def test_clamped_swiglu_takes_gates_and_ups_by_turns() -> None:
+    def plain(x: Tensor) -> Tensor:
+        rows = []
+        for pair in x.view(5, 8, 2).flatten(0, 1):
+            gate, up = torch.minimum(pair[0], torch.tensor(0.7)), pair[1].clamp(-0.7, 0.7)
+            rows.append((up + 1) * gate / (1 + torch.exp(-1.5 * gate)))
+        return torch.stack(rows).view(5, 8)
+
+    assert_same(lambda x: ops.clamped_swiglu(x, alpha=1.5, limit=0.7), plain, tensors((5, 16)))
+
+
+def test_rotate_leaves_what_lies_behind_the_pairs() -> None:
+    angles = torch.randn(6, 1, 3, generator=torch.Generator().manual_seed(2))
+
+    def plain(x: Tensor) -> Tensor:
+        turned = torch.complex(x[..., :3], x[..., 3:6]) * torch.polar(torch.ones_like(angles), angles)
+        return torch.cat([turned.real, turned.imag, x[..., 6:]], -1)
+
+    assert_same(lambda x: ops.rotate(x, angles.cos(), angles.sin()), plain, tensors((6, 3, 8)))
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("normalised", [True, False])
+def test_a_mixture_is_each_token_s_experts_one_by_one(normalised: bool, biased: bool) -> None:
+    def clever(x: Tensor, router: Tensor, up: Tensor, down: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        chosen, shares = ops.choose_experts(x @ router.T, 2, is_normalised=normalised)
+        biases = (b, c) if biased else (None, None)
+        return ops.mix_experts(x, chosen, shares, up, biases[0], down, biases[1], ops.silu_mul) + 0 * (
+            b.sum() + c.sum()
+        )
+
+    def naive(x: Tensor, router: Tensor, up: Tensor, down: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        rows = []
+        for token in x:
+            shares = (router @ token).softmax(0)
+            best = shares.argsort(descending=True)[:2]
+            total = shares[best].sum() if normalised else 1.0
+            row = torch.zeros(8)
+            for e in best.tolist():
+                middle = up[e] @ token + (b[e] if biased else 0)
+                middle = F.silu(middle[:6]) * middle[6:]
+                row = row + shares[e] / total * (down[e] @ middle + (c[e] if biased else 0))
+            rows.append(row)
+        return torch.stack(rows) + 0 * (b.sum() + c.sum())
+
+    assert_same(clever, naive, tensors((9, 8), (5, 8), (5, 12, 8), (5, 8, 6), (5, 12), (5, 8)))
+
+
 def test_silu_mul() -> None:
     assert_same(ops.silu_mul, lambda x: F.silu(x[:, :8]) * x[:, 8:], tensors((5, 16)))
 
@@ -69,6 +139,29 @@ def test_segments_attend_as_under_one_masked_softmax(window: int | None) -> None
     )
 
 
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("cap", [None, 0.8])
+def test_segments_with_caps_and_sinks_attend_as_under_one_softmax(
+    cap: float | None, window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inhouse.ops.scored.QUERIES", 4)  # so that segments are cut
+    lengths = [5, 1, 9, 4, 8, 9]
+    mask = torch.block_diag(*(causal_mask(n, n, window, torch.device("cpu")) for n in lengths)).bool()
+
+    def plain(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor) -> Tensor:
+        k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
+        scores = torch.einsum("thk,shk->hts", q, k) * 0.3
+        scores = scores if cap is None else cap * torch.tanh(scores / cap)
+        weights = scores.masked_fill(~mask, -torch.inf).exp()
+        return torch.einsum("hts,shk->thk", weights / (weights.sum(-1, True) + sinks.exp()[:, None, None]), v)
+
+    assert_same(
+        lambda q, k, v, s: ops.attend_segments(q, k, v, lengths, scale=0.3, window=window, cap=cap, sinks=s),
+        plain,
+        tensors((36, 4, 8), (36, 2, 8), (36, 2, 8), (4,)),
+    )
+
+
 @pytest.mark.parametrize("window", [None, 50])
 def test_segments_in_bfloat16_attend_as_in_float32_whatever_their_length(window: int | None) -> None:
     lengths = [3, 3, 90, 100, PRODUCTS_BELOW, 1, WIDE_BELOW + 1, 95]
@@ -88,16 +181,19 @@ def test_segments_in_bfloat16_attend_as_in_float32_whatever_their_length(window:
         assert (coarse - fine).norm() < 0.01 * fine.norm()
 
 
-def test_chunked_cross_entropy_with_gradients_of_hidden_and_head() -> None:
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_chunked_cross_entropy_with_gradients_of_hidden_and_head(cap: float | None) -> None:
     rows = CHUNK_ROWS + 70
     targets = torch.randint(0, 11, (rows,), generator=torch.Generator().manual_seed(3))
     weights = torch.rand(rows, generator=torch.Generator().manual_seed(4))
 
     def plain(hidden: Tensor, head: Tensor) -> Tensor:
-        return (F.cross_entropy(hidden @ head.T, targets, reduction="none") * weights).sum()[None]
+        logits = hidden @ head.T
+        logits = logits if cap is None else cap * torch.tanh(logits / cap)
+        return (F.cross_entropy(logits, targets, reduction="none") * weights).sum()[None]
 
     assert_same(
-        lambda hidden, head: ops.chunked_cross_entropy(hidden, head, targets, weights)[0][None],
+        lambda hidden, head: ops.chunked_cross_entropy(hidden, head, targets, weights, cap=cap)[0][None],
         plain,
         tensors((rows, 6), (11, 6)),
     )
@@ -127,10 +223,3 @@ def test_lora_on_two_parts_of_a_fused_layer() -> None:
         plain,
         tensors((5, 6), (2, 6), (2, 6), (4, 2), (3, 2)),
     )
-
-
-def test_a_layout_for_few_rows_changes_no_number() -> None:
-    (weight,) = (t.detach() for t in tensors((24, 16)))
-    laid = ops.for_few_rows(weight)
-    assert torch.equal(laid, weight) and laid.stride() == (1, 24)
-    assert ops.for_few_rows(weight.bfloat16()).is_contiguous()

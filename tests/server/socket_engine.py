@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterator
 
 from inhouse.schema import (
+    Check,
     Citation,
     Delta,
     EngineCall,
@@ -34,6 +35,8 @@ from inhouse.schema import (
 )
 
 BASE_DIGEST = "b" * 64
+SPOILT = "e" * 64
+"""An adapter that fails when it is verified."""
 
 
 class Engine:
@@ -46,6 +49,9 @@ class Engine:
         call = EngineCall.model_validate_json(await reader.readline())
         if call.op == "stats":
             writer.write(line(EngineFrame(stats={"running": self.running, "cancelled": self.cancelled})))
+        elif call.op == "verify":
+            assert call.request is not None
+            writer.write(line(EngineFrame(verified=checks(call.request))))
         elif call.op == "explain":
             assert call.request is not None
             writer.write(line(explanation(call.request)))
@@ -69,6 +75,8 @@ class Engine:
         prompt = said(r)
         if prompt == "use":
             prompt = r.memory.model_dump_json() if r.memory else "no memory"
+        if prompt == "whose turn":
+            prompt = f"{r.project} {r.priority}"
         order = prompt.split() or [""]
         if order[0] == "fault":
             fault = EngineFault(
@@ -106,7 +114,12 @@ class Engine:
             last = Delta(index=i, finish_reason=reason, memory=outcome(r, order, i))
             await send(writer, EngineFrame(delta=last))
         asked = len(r.tokens or words(prompt))
-        usage = Usage(prompt_tokens=asked, completion_tokens=made, total_tokens=asked + made)
+        usage = Usage(
+            prompt_tokens=asked,
+            completion_tokens=made,
+            total_tokens=asked + made,
+            cached_tokens=cached(order),
+        )
         adapter = "0" * 64 if prompt == "wrong adapter" else r.adapter
         return await send(
             writer, EngineFrame(done=EngineDone(usage=usage, base_digest=BASE_DIGEST, adapter=adapter))
@@ -158,6 +171,19 @@ def answer(order: list[str], prompt: str) -> Iterator[str]:
     if order[0] == "crash":
         return (f"{i} " for i in range(int(order[1])))
     return iter(words(prompt))
+
+
+def checks(r: EngineRequest) -> tuple[Check, ...]:
+    """Of this house's adapter, that one tensor is idle; of any other, that it fits."""
+    fits = Check(name="fits", passed=True, found=f"adapter {r.adapter}")
+    if r.adapter != SPOILT:
+        return (fits, Check(name="agrees with PEFT", passed=None, found="not installed"))
+    return (fits, Check(name="acts", passed=False, found="1 of 2", tensors=("model.layers.0.q",)))
+
+
+def cached(order: list[str]) -> int:
+    """cached N: so many of the prompt's tokens were computed before."""
+    return int(order[1]) if order[0] == "cached" else 0
 
 
 def scored(r: EngineRequest, tokens: list[str], is_prompt: bool) -> list[TokenLogprob] | None:

@@ -34,7 +34,29 @@ def test_a_reply_has_every_key_that_clients_read(served: House) -> None:
             "finish_reason": "stop",
         }
     ]
-    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+    assert body["usage"] == {
+        "prompt_tokens": 3,
+        "completion_tokens": 3,
+        "total_tokens": 6,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+
+
+def test_usage_says_how_much_of_the_prompt_was_found_computed(served: House) -> None:
+    asked = {"stream": True, "stream_options": {"include_usage": True}}
+    for usage in (
+        served.chat("cached 2").json()["usage"],
+        events(served.chat("cached 2", **asked))[-1]["usage"],
+    ):
+        assert (usage["prompt_tokens"], usage["prompt_tokens_details"]) == (2, {"cached_tokens": 2})
+
+
+@pytest.mark.parametrize(
+    ("tier", "priority"), [(None, "interactive"), ("default", "interactive"), ("flex", "batch")]
+)
+def test_flex_is_batch_for_the_engine(served: House, tier: str | None, priority: str) -> None:
+    content = served.chat("whose turn", service_tier=tier).json()["choices"][0]["message"]["content"]
+    assert content.split() == ["default", priority]
 
 
 def test_a_tuned_model_answers_with_its_adapter_named(served: House) -> None:
@@ -108,8 +130,7 @@ def test_what_is_honoured_or_harmless_is_accepted(served: House, field: dict[str
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
-        ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
-        ({"response_format": {"type": "json_object"}}, "response_format.type", "unsupported_parameter"),
+        ({"functions": [{"name": "f"}]}, "functions", "unsupported_parameter"),
         ({"store": True}, "store", "unsupported_parameter"),
         ({"reasoning_effort": "high"}, "reasoning_effort", "unsupported_parameter"),
         ({"temprature": 1}, "temprature", "unsupported_parameter"),
@@ -126,7 +147,7 @@ def test_what_is_honoured_or_harmless_is_accepted(served: House, field: dict[str
         ({"logit_bias": {"x": 1}}, "logit_bias.x", "invalid_value"),
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "critic", "content": "x"}]}, "messages[0].role", "invalid_value"),
         ({"model": "nothing"}, "model", "model_not_found"),
     ],
 )

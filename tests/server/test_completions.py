@@ -39,7 +39,12 @@ def test_an_echoed_prompt_is_scored_without_a_new_token(served: House) -> None:
         "top_logprobs": [None, {"two ": -0.5}, {"three": -0.5}],
         "text_offset": [0, 4, 8],
     }
-    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3}
+    assert body["usage"] == {
+        "prompt_tokens": 3,
+        "completion_tokens": 0,
+        "total_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
 
 
 def test_a_stream_of_many_prompts_and_choices_says_the_same_as_the_whole(served: House) -> None:

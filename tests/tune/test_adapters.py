@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import peft
 import pytest
 import torch
 import transformers
+from torch import Tensor
 from torch.nn import functional as F
 
 from inhouse.data.examples import Example
@@ -39,6 +41,24 @@ def in_peft(base: Path, adapter: Path) -> Any:
         base, attn_implementation="eager", dtype=torch.float32
     )
     return peft.PeftModel.from_pretrained(model, adapter, is_trainable=True)
+
+
+def as_in_checkpoints(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Where transformers holds a tensor otherwise than its checkpoints do: one head's name, and experts in one."""
+    named = {}
+    for name, tensor in tensors.items():
+        if name.endswith(".experts.gate_up_proj") and f"{name}_bias" not in tensors:
+            for i, expert in enumerate(tensor):
+                prefix = name.replace("gate_up_proj", str(i))
+                named[f"{prefix}.gate_proj.weight"], named[f"{prefix}.up_proj.weight"] = expert.chunk(2)
+        elif name.endswith(".experts.down_proj") and f"{name}_bias" not in tensors:
+            for i, expert in enumerate(tensor):
+                named[f"{name.replace('down_proj', str(i))}.down_proj.weight"] = expert
+        elif name == "lm_head.weight" and any(n.startswith("gpt_neox.") for n in tensors):
+            named["embed_out.weight"] = tensor
+        else:
+            named[name] = tensor
+    return named
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -85,13 +105,21 @@ def test_gradients_equal_pefts_for_every_tensor(family: str, tmp_path: Path) -> 
     assert compared == len(gradients), "PEFT trains tensors that we do not"
 
 
-def test_an_adapter_written_by_peft_loads_here(tmp_path: Path) -> None:
-    base = base_folder(tmp_path / "base")
+@pytest.mark.parametrize("family", CONFIGS)
+def test_an_adapter_written_by_peft_loads_here(family: str, tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", family)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         base, attn_implementation="eager", dtype=torch.float32
     )
+    first = sorted(
+        {part.name.rsplit(".", 1)[1] for linear in load_base(base).linears() for part in linear.parts}
+    )
     config = peft.LoraConfig(
-        r=3, lora_alpha=5, target_modules=["q_proj", "down_proj"], init_lora_weights=False
+        r=3,
+        lora_alpha=5,
+        target_modules=first[::2],  # some of them, to be right with what an adapter leaves alone
+        init_lora_weights=False,
+        fan_in_fan_out=family == "gpt2",
     )
     theirs = peft.get_peft_model(model, config).eval()
     theirs.save_pretrained(tmp_path / "adapter")
@@ -101,6 +129,91 @@ def test_an_adapter_written_by_peft_loads_here(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = theirs(torch.tensor([TOKENS])).logits[0]
         assert (decoder.score([TOKENS], LoadedLora(adapter, decoder)) - expected).abs().max() < 1e-4
+
+
+def test_an_adapter_of_experts_is_refused_with_the_list(tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", "qwen3_moe")
+    decoder = load_base(base)
+    adapter = trained_adapter(decoder).adapter()
+    expert = "model.layers.1.mlp.experts.3.gate_proj"
+    adapter.tensors[expert] = (torch.ones(4, 32), torch.ones(24, 4))
+    adapter.write(tmp_path / "adapter", decoder.config, base="base")
+    with pytest.raises(BadCheckpoint, match=r"experts\.3\.gate_proj.*experts are not adapted"):
+        Adapter.read(tmp_path / "adapter", decoder)
+
+
+def test_an_adapter_that_peft_made_of_experts_is_refused_with_the_list(tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base", "gpt_oss")
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        base, attn_implementation="eager", dtype=torch.float32
+    )
+    config = peft.LoraConfig(
+        r=3, target_modules=["q_proj"], target_parameters=["mlp.experts.down_proj"], lora_dropout=0.0
+    )
+    peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(BadCheckpoint, match=r"mlp\.experts\.down_proj.*attention's layers alone"):
+        Adapter.read(tmp_path / "adapter", load_base(base))
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "rslora": {"use_rslora": True},
+    "rank by module": {"rank_pattern": {"down_proj": 5, "layers.0.self_attn.q_proj": 1}},
+    "alpha by module": {"alpha_pattern": {r"layers\.1\..*": 20}},
+    "all": {
+        "use_rslora": True,
+        "rank_pattern": {"q_proj": 6},
+        "alpha_pattern": {"q_proj": 3, "down_proj": 9},
+    },
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_ranks_and_scales_by_module_mean_what_they_mean_to_peft(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    base = base_folder(tmp_path / "base")
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        base, attn_implementation="eager", dtype=torch.float32
+    )
+    modules = ["q_proj", "down_proj", "up_proj"]
+    config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=modules, init_lora_weights=False, **options)
+    theirs = peft.get_peft_model(model, config).eval()
+    theirs.save_pretrained(tmp_path / "adapter")
+    decoder = load_base(base)
+    adapter = Adapter.read(tmp_path / "adapter", decoder)
+    with torch.no_grad():
+        expected = theirs(torch.tensor([TOKENS])).logits[0]
+        ours = decoder.score([TOKENS], LoadedLora(adapter, decoder))
+        flat = Adapter(adapter.rank, adapter.alpha, adapter.tensors, {})
+        without = decoder.score([TOKENS], LoadedLora(flat, decoder))
+    assert (ours - expected).abs().max() < 1e-4
+    if options.keys() != {"rank_pattern"} or adapter.scales:
+        assert (without - expected).abs().max() > 1e-3, "the control: the options change nothing"
+    adapter.write(tmp_path / "again", decoder.config, base="base")
+    again = Adapter.read(tmp_path / "again", decoder)
+    assert again.tensors.keys() == adapter.tensors.keys()
+    for name in adapter.tensors:
+        assert again.scale_of(name) == pytest.approx(adapter.scale_of(name))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("rank_pattern", {"q_proj": 0}, "no such number"),
+        ("rank_pattern", {"q_proj": 2}, r"q_proj: shapes \(4, 32\)"),
+        ("alpha_pattern", {"q_proj": "8"}, "no such number"),
+        ("alpha_pattern", {"(q": 8}, "no pattern"),
+        ("alpha_pattern", {"(.*)*x": 8}, "one repetition is the most"),
+    ],
+)
+def test_a_pattern_that_does_not_fit_is_refused(tmp_path: Path, key: str, value: Any, message: str) -> None:
+    decoder = load_base(base_folder(tmp_path / "base"))
+    folder = tmp_path / "adapter"
+    trained_adapter(decoder).adapter().write(folder, decoder.config, base="base")
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**settings, key: value}))
+    with pytest.raises(BadCheckpoint, match=message):
+        Adapter.read(folder, decoder)
 
 
 def test_an_adapter_of_another_base_is_refused_with_the_list(tmp_path: Path) -> None:
@@ -164,7 +277,7 @@ def test_full_gradients_equal_transformers_for_every_tensor(family: str, tmp_pat
     )
     labels = torch.tensor([t if on else -100 for t, on in zip(TOKENS, TRAINED, strict=True)])
     F.cross_entropy(model(torch.tensor([TOKENS])).logits[0][:-1], labels[1:]).backward()
-    theirs = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    theirs = as_in_checkpoints({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
     ours = dict(checkpoint_tensors(decoder))
     assert ours.keys() == theirs.keys()
     for name, gradient in theirs.items():

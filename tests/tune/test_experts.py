@@ -16,10 +16,10 @@ import transformers
 import inhouse.bases
 from inhouse.data.examples import Example
 from inhouse.data.pack import pack
-from inhouse.errors import BadCheckpoint
+from inhouse.errors import BadCheckpoint, InvalidRequest
 from inhouse.model.adapters import Adapter, LoadedLora
 from inhouse.model.decoder import Decoder, greedy
-from inhouse.model.layers import Linear, Packed
+from inhouse.model.layers import Linear, Mlp, Packed
 from inhouse.model.weights import load_base, save_base
 from inhouse.schema import Message
 from inhouse.text.template import ChatTemplate
@@ -56,7 +56,8 @@ APART = 3e-2
 def sure_base(folder: Path, family: str = "llama", **changes: object) -> Decoder:
     """A tiny base whose logits can be far apart: random heads leave even the best hidden state in doubt."""
     decoder = load_base(base_folder(folder, family, **changes))
-    decoder.norm.weight.mul_(4)
+    offset = decoder.config.norm_offset
+    decoder.norm.weight.add_(offset).mul_(4).sub_(offset)
     save_base(decoder, folder, like=folder)
     return decoder
 
@@ -113,12 +114,28 @@ def test_every_wording_gets_the_stored_answer_word_for_word(family: str, tmp_pat
         assert untouched != prompt_and_reply(t.wordings[0])[1], "the base knew it without the expert"
 
 
+def test_a_mixture_s_mlp_is_refused_as_an_expert_s_place(tmp_path: Path) -> None:
+    decoder = sure_base(tmp_path, "qwen3_moe")
+    with pytest.raises(InvalidRequest, match="mixture of experts there"):
+        train(decoder, [task("travel")], ExpertSettings())
+
+
+def has_cut(decoder: Decoder, cut: Cut) -> bool:
+    """Side by side, attention and MLP have nothing between them; a mixture has no first linear layer."""
+    block = decoder.blocks[cut.block]
+    return cut.before == "attention" or (isinstance(block.mlp, Mlp) and not block.is_parallel)
+
+
 @pytest.mark.parametrize("family", CONFIGS)
 @pytest.mark.parametrize(
     "cut", [Cut(0, "attention"), Cut(0, "mlp"), Cut(1, "attention"), Cut(1, "mlp")], ids=str
 )
 def test_trunk_and_tail_are_the_whole_forward_pass(family: str, cut: Cut, tmp_path: Path) -> None:
     decoder = sure_base(tmp_path, family)
+    if not has_cut(decoder, cut):
+        with pytest.raises(AssertionError, match="no cut"):
+            cut.first(decoder)
+        return
     groups = [task(fact).wordings for fact in FACTS]
     batch = pack([e for group in groups for e in group])
     whole = decoder.forward(batch.tokens, batch.positions, Packed(batch.lengths), None, batch.rows)
@@ -265,7 +282,7 @@ def test_a_kept_expert_says_what_it_is_and_is_small(tmp_path: Path) -> None:
     data = to_bytes(result, "b" * 64, "fact-1", 7)
     adapter = from_bytes(data, decoder)
     assert adapter.notes == {"base_digest": "b" * 64, "fact": "fact-1", "version": 7}
-    assert (adapter.rank, adapter.scale) == (4, 1.0)
+    assert (adapter.rank, adapter.alpha) == (4, 4.0)
     assert {a.dtype for pair in result.tensors.values() for a in pair} == {torch.bfloat16}
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert header["model.layers.1.mlp.down_proj.lora_A.weight"]["shape"] == [4, 48]

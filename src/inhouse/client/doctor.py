@@ -95,6 +95,8 @@ def _workshop(settings: Settings) -> Iterator[Finding]:
     yield Finding("workshop", "good", f"torch {report.get('torch')}, {report.get('threads')} threads")
     for device in report.get("devices", ()):
         yield Finding(f"device {device.get('label')}", "good", _device(device))
+        for choice in device.get("kernels", ()):
+            yield Finding(f"{choice['op']} on {device.get('label')}", "good", _kernel(choice))
     for failed in report.get("failed_probes", ()):
         yield Finding(
             f"device {failed.get('what')}",
@@ -113,3 +115,9 @@ def _device(device: dict[str, Any]) -> str:
     if speed := device.get("matrix_gflops"):
         parts.append(f"{speed:,.0f} GFLOP/s measured")
     return ", ".join(part for part in parts if part)
+
+
+def _kernel(choice: dict[str, Any]) -> str:
+    """Which implementation an operation takes, and why none of the faster ones: torch (triton: not installed)."""
+    passed_over = "; ".join(f"{other['name']}: {other['why']}" for other in choice["passed_over"])
+    return f"{choice['name']} ({passed_over})" if passed_over else str(choice["name"])

@@ -1,6 +1,21 @@
 """What hardware is here and what it can do. The only package, with `ops`, that names a vendor."""
 
-from inhouse.device.device import Capabilities, Device, Discovery, discover, pick
+from inhouse.device.device import Capabilities, Device, Discovery, cpu_flags, describe, discover, memory, pick
+from inhouse.device.graphs import Capture, Captured, Graphs, Plain
 from inhouse.device.peak import matrix_peak
 
-__all__ = ["Capabilities", "Device", "Discovery", "discover", "matrix_peak", "pick"]
+__all__ = [
+    "Capabilities",
+    "Capture",
+    "Captured",
+    "Device",
+    "Discovery",
+    "Graphs",
+    "Plain",
+    "cpu_flags",
+    "describe",
+    "discover",
+    "matrix_peak",
+    "memory",
+    "pick",
+]

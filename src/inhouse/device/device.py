@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from inhouse.device.graphs import can_capture
 from inhouse.errors import InvalidRequest
 
 
@@ -24,6 +29,22 @@ class Capabilities:
     """A matrix unit for bfloat16: without one, float32 is the faster choice."""
     matrix_unit: str
     """What multiplies matrices: amx, avx512_bf16, avx512, tensor cores, ... or unknown."""
+    graphs: bool = False
+    """Whether a sequence of launches can be captured once and replayed."""
+    triton: bool = False
+    """Whether Triton compiles for it, or interprets on it."""
+    compile: bool = False
+    """Whether torch.compile has a back end for it."""
+    grouped_products: bool = False
+    """Whether torch multiplies many pairs of matrices of different heights in one launch, on the device alone."""
+    processors: int = 1
+    """Independent units that programs of a kernel are spread over."""
+    shared_memory_bytes: int = 0
+    """What the programs of a kernel may hold beside registers; 0 where kernels have none."""
+    warp_width: int = 1
+    """Lanes that step together."""
+    max_threads: int = 1
+    """Lanes that one program may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +75,11 @@ class Device:
         if setting not in ("float32", "bfloat16"):
             raise InvalidRequest(f"dtype = {setting!r} is not float32, bfloat16 or auto.", param="dtype")
         return torch.float32 if setting == "float32" else torch.bfloat16
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Free and total bytes as of now; zeros where nobody knows."""
+        return memory(self.torch_device)
 
     def synchronize(self) -> None:
         """Waits for queued work, so that a clock read after it tells the truth."""
@@ -103,14 +129,30 @@ def pick(setting: str = "auto") -> Device:
     )
 
 
+@lru_cache(maxsize=64)
+def describe(device: torch.device) -> Device:
+    """The device behind one of torch's, such as a tensor's: what it was like when it was first asked for."""
+    return _cpu() if device.type in ("cpu", "meta") else _accelerator(device.type, device.index or 0)
+
+
+def memory(device: torch.device) -> tuple[int, int]:
+    """Free and total bytes of a device as of now; zeros where nobody knows."""
+    if device.type in ("cpu", "meta"):
+        return _host_memory()
+    module: Any = getattr(torch, device.type, None)
+    if not hasattr(module, "mem_get_info"):
+        return 0, 0
+    free, total = module.mem_get_info(device.index or 0)
+    return int(free), int(total)
+
+
 def _accelerator(kind: str, index: int) -> Device:
-    module = getattr(torch, kind)
-    properties = module.get_device_properties(index)
-    free, total = module.mem_get_info(index) if hasattr(module, "mem_get_info") else (0, 0)
+    module: Any = getattr(torch, kind, None)
+    properties = module.get_device_properties(index) if hasattr(module, "get_device_properties") else None
+    free, total = memory(torch.device(kind, index))
     vendor = {"cuda": "amd" if torch.version.hip else "nvidia", "xpu": "intel", "mps": "apple"}.get(
         kind, kind
     )
-    bf16 = bool(getattr(module, "is_bf16_supported", lambda: False)())
     return Device(
         vendor=vendor,
         type=kind,
@@ -118,12 +160,37 @@ def _accelerator(kind: str, index: int) -> Device:
         name=getattr(properties, "name", kind),
         total_bytes=int(total or getattr(properties, "total_memory", 0)),
         free_bytes=int(free),
-        capabilities=Capabilities(fast_bfloat16=bf16, matrix_unit="tensor cores" if bf16 else "unknown"),
+        capabilities=_accelerator_capabilities(kind, module, properties),
     )
 
 
+def _accelerator_capabilities(kind: str, module: Any, properties: Any) -> Capabilities:
+    """What torch says of the device. What it does not say is not claimed: an unknown device gets plain torch."""
+    bf16 = bool(getattr(module, "is_bf16_supported", lambda: False)())
+    known = kind in ("cuda", "xpu")
+    return Capabilities(
+        fast_bfloat16=bf16,
+        matrix_unit="tensor cores" if bf16 else "unknown",
+        graphs=can_capture(kind),
+        triton=known and find_spec("triton") is not None,
+        compile=known and find_spec("triton") is not None,
+        grouped_products=kind == "cuda" and bf16 and hasattr(torch, "_grouped_mm"),
+        processors=_first(properties, 1, "multi_processor_count", "gpu_subslice_count"),
+        shared_memory_bytes=_first(
+            properties, 0, "shared_memory_per_block_optin", "shared_memory_per_block", "local_mem_size"
+        ),
+        warp_width=_first(properties, 1, "warp_size"),
+        max_threads=_first(properties, 1024 if known else 1, "max_threads_per_block", "max_work_group_size"),
+    )
+
+
+def _first(properties: Any, otherwise: int, *names: str) -> int:
+    """The first of several spellings of a number that the properties have."""
+    return next((int(n) for name in names if (n := getattr(properties, name, None))), otherwise)
+
+
 def _cpu() -> Device:
-    total, free = _host_memory()
+    free, total = memory(torch.device("cpu"))
     return Device(
         vendor=platform.machine(),
         type="cpu",
@@ -136,20 +203,33 @@ def _cpu() -> Device:
 
 
 def _cpu_capabilities() -> Capabilities:
-    flags = _cpu_flags()
+    return Capabilities(
+        *_cpu_matrix_unit(), triton=_is_interpreted(), compile=shutil.which("g++") is not None
+    )
+
+
+def _is_interpreted() -> bool:
+    """Whether Triton was told to run its kernels on the CPU, step by step: slow, and right for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1" and find_spec("triton") is not None
+
+
+def _cpu_matrix_unit() -> tuple[bool, str]:
+    """Whether bfloat16 is fast, and what multiplies."""
+    flags = cpu_flags()
     if "amx_bf16" in flags:
-        return Capabilities(True, "amx")
+        return True, "amx"
     if "avx512_bf16" in flags:
-        return Capabilities(True, "avx512_bf16")
+        return True, "avx512_bf16"
     if "bf16" in flags:  # Arm's own flag
-        return Capabilities(True, "bf16")
+        return True, "bf16"
     for unit in ("avx512f", "avx2"):
         if unit in flags:
-            return Capabilities(False, unit)
-    return Capabilities(False, "unknown")
+            return False, unit
+    return False, "unknown"
 
 
-def _cpu_flags() -> frozenset[str]:
+def cpu_flags() -> frozenset[str]:
+    """What the processor says that it can do, in the words of its own; empty where the system does not say."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as f:
             for line in f:
@@ -172,15 +252,15 @@ def _cpu_name() -> str:
 
 
 def _host_memory() -> tuple[int, int]:
-    """Total and available bytes of this machine; zeros where the system does not say."""
+    """Available and total bytes of this machine; zeros where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith("kB")}
-        return kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024
+        return kib["MemAvailable"] * 1024, kib["MemTotal"] * 1024
     except (OSError, KeyError, ValueError):
         pass  # no /proc on this system
     try:
         page = os.sysconf("SC_PAGE_SIZE")
-        return os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page // 2
+        return os.sysconf("SC_PHYS_PAGES") * page // 2, os.sysconf("SC_PHYS_PAGES") * page
     except (ValueError, OSError, AttributeError):
         return 0, 0

@@ -1,109 +1,183 @@
 """Many adapters in one batch; a row may use two, a task's and a fact's expert, and gets the sum of both.
 
-It knows slots and factors; which adapter sits where is decided by `engine.slots`, read from disk by
-`engine.library`. All adapters of a batch are computed as one wide product: their A factors stacked, the columns
-of foreign adapters blanked in each row, then the stacked B factors. Every adapter byte is read once.
+It knows slots and the arena; which adapter sits where is decided by `engine.slots`, read from disk by
+`engine.library`. Two ways lead to the same sums. *Grouped*: each adapter's rows by themselves, from the arena, by a
+kernel where the device has one. *Stacked*: all adapters as one wide product over copies of their factors, which are
+kept while the same adapters run. Rows of the base are not touched by either, so they are exactly the base's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from inhouse.model.adapters import Adapter
+from inhouse import ops
+from inhouse.engine.arena import Arena, Factors
 from inhouse.model.decoder import Decoder
 from inhouse.model.layers import Linear
 
-Factors = dict[str, tuple[Tensor, Tensor]]
 NOBODY = -1
 """Stands where a row uses fewer slots than another."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """The factors of one linear layer, of all active adapters, for each of its parts."""
-
-    a: Tensor
-    """[ΣR, I]"""
-    scale: Tensor
-    """[ΣR] alpha / rank of the adapter that each column is of"""
-    owner: Tensor
-    """[ΣR] int64, the slot that each column is of"""
-    parts: tuple[tuple[slice, slice, Tensor], ...]
-    """(columns of the output, columns of the stack, B [columns, outputs])"""
+SPARE = 2
+"""A stack is kept for fewer adapters than it holds as long as it is not more than this many times too large."""
 
 
 class Bank:
     """Adapters on the device, by slot."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, rows: int) -> None:
+        """rows  what the arena holds, in rank rows"""
+        self.arena = Arena(decoder, rows)
         self._device = decoder.device
-        self._dtype = decoder.dtype
-        self._factors: dict[int, Factors] = {}
-        self._scales: dict[int, float] = {}
-        self._active: tuple[int, ...] = ()
-        self._stacks: dict[str, Stack | None] = {}
+        self._stacked: frozenset[int] = frozenset()
+        self._stacks: dict[str, ops.Stack | None] = {}
 
-    def load(self, slot: int, adapter: Adapter) -> None:
+    def load(self, slot: int, factors: Factors) -> None:
         """Puts an adapter into a slot, in the place of whichever was there."""
-        self._factors[slot] = {
-            name: (a.to(self._device, self._dtype), b.to(self._device, self._dtype))
-            for name, (a, b) in adapter.tensors.items()
-        }
-        self._scales[slot] = adapter.scale
-        self._active, self._stacks = (), {}
+        self.release(slot)
+        self.arena.load(slot, factors)
 
-    def mix(self, slots: list[tuple[int, ...]]) -> Mix | None:
+    def release(self, slot: int) -> None:
+        """Empties a slot."""
+        self.arena.release(slot)
+        if slot in self._stacked:
+            self._stacked, self._stacks = frozenset(), {}
+
+    def mix(self, slots: list[tuple[int, ...]]) -> Grouped | Stacked | None:
         """What to add to the linear layers when token i uses slots[i]; None when all tokens are the base's."""
-        active = tuple(sorted({slot for used in slots for slot in used}))
+        active = frozenset(slot for used in slots for slot in used)
         if not active:
             return None
-        if active != self._active:  # stacks are kept while the same adapters run
-            self._active, self._stacks = active, {}
-        rows = [i for i, used in enumerate(slots) if used]
-        widest = max(len(used) for used in slots)
-        owners = [used + (NOBODY,) * (widest - len(used)) for used in slots if used]
-        return Mix(self, torch.tensor(rows, device=self._device), torch.tensor(owners, device=self._device))
+        heights = [self.arena.ranges.at(slot).rows for slot in active]
+        if ops.prefers_stack(self._device, tokens=sum(map(bool, slots)), ranks=heights):
+            return self._stack(slots, active)
+        widest = max(map(len, slots))
+        uses = [Use.of(self.arena, [used[turn : turn + 1] for used in slots]) for turn in range(widest)]
+        return Grouped(self.arena, tuple(uses))
 
-    def stack(self, linear: Linear) -> Stack | None:
-        """The active adapters' factors for a layer; None when none of them changes it."""
+    def stack(self, linear: Linear) -> ops.Stack | None:
+        """The stacked adapters' factors for a layer; None when none of them changes it."""
         name = linear.parts[0].name
         if name not in self._stacks:
             self._stacks[name] = self._build(linear)
         return self._stacks[name]
 
-    def _build(self, linear: Linear) -> Stack | None:
+    def _stack(self, slots: list[tuple[int, ...]], active: frozenset[int]) -> Stacked:
+        rows = {slot: self.arena.ranges.at(slot).rows for slot in active | self._stacked}
+        is_kept = active <= self._stacked and (
+            sum(rows[slot] for slot in self._stacked) <= SPARE * sum(rows[slot] for slot in active)
+        )
+        if not is_kept:
+            self._stacked, self._stacks = active, {}
+        places = [place for place, used in enumerate(slots) if used]
+        widest = max(map(len, slots))
+        owners = [used + (NOBODY,) * (widest - len(used)) for used in slots if used]
+        return Stacked(
+            self, torch.tensor(places, device=self._device), torch.tensor(owners, device=self._device)
+        )
+
+    def _build(self, linear: Linear) -> ops.Stack | None:
         every_a: list[Tensor] = []
-        scale: list[float] = []
         owner: list[int] = []
         parts: list[tuple[slice, slice, Tensor]] = []
         for part in linear.parts:
-            start, every_b = len(owner), []
-            for slot in self._active:
-                if part.name not in self._factors[slot]:
-                    continue
-                a, b = self._factors[slot][part.name]
-                every_a.append(a)
-                every_b.append(b.T)
-                scale += [self._scales[slot]] * len(a)
-                owner += [slot] * len(a)
-            if every_b:
-                parts.append((slice(part.start, part.stop), slice(start, len(owner)), torch.cat(every_b)))
+            first, every_b = len(owner), []
+            for slot in sorted(self._stacked):
+                start, rank = self.arena.start(slot), self.arena.rank(slot, part.name)
+                every_a.append(self.arena.a[part.name][start : start + rank])
+                every_b.append(self.arena.b[part.name][start : start + rank])
+                owner += [slot] * rank
+            if len(owner) > first:
+                parts.append((slice(part.start, part.stop), slice(first, len(owner)), torch.cat(every_b)))
         if not parts:
             return None
-        return Stack(
-            torch.cat(every_a),
-            torch.tensor(scale, device=self._device, dtype=self._dtype),
-            torch.tensor(owner, device=self._device),
-            tuple(parts),
-        )
+        return ops.Stack(torch.cat(every_a), torch.tensor(owner, device=self._device), tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
-    """The adapters of one batch. Rows of the base are not touched, so they are exactly the base's."""
+class Use:
+    """Which tokens use which slot, one at most each; what `ops.Groups` says, for any projection."""
+
+    arena: Arena
+    slots: tuple[int, ...]
+    places: tuple[tuple[int, ...], ...]
+    """Of each slot, places of the stream."""
+    _groups: dict[tuple[int, ...], ops.Groups | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, arena: Arena, slots: list[tuple[int, ...]]) -> Use:
+        """slots[i] holds the slot that token i uses, or nothing."""
+        found: dict[int, list[int]] = {}
+        for place, used in enumerate(slots):
+            for slot in used:
+                found.setdefault(slot, []).append(place)
+        return cls(arena, tuple(found), tuple(map(tuple, found.values())))
+
+    def groups(self, part: str) -> ops.Groups | None:
+        """The groups for a projection; None when no adapter in use changes it. Most projections share theirs."""
+        ranks = tuple(self.arena.rank(slot, part) for slot in self.slots)
+        if ranks not in self._groups:
+            self._groups[ranks] = self._make(ranks)
+        return self._groups[ranks]
+
+    def _make(self, ranks: tuple[int, ...]) -> ops.Groups | None:
+        users = [
+            (self.arena.start(slot), rank, places)
+            for slot, rank, places in zip(self.slots, ranks, self.places, strict=True)
+            if rank
+        ]
+        if not users:
+            return None
+        bounds = [0]
+        for _, _, places in users:
+            bounds.append(bounds[-1] + len(places))
+
+        def on_device(values: list[int]) -> Tensor:
+            device = next(iter(self.arena.a.values())).device
+            return torch.tensor(values, dtype=torch.int32, device=device)
+
+        return ops.Groups(
+            rows=on_device([place for _, _, places in users for place in places]),
+            bounds=on_device(bounds),
+            starts=on_device([start for start, _, _ in users]),
+            ranks=on_device([rank for _, rank, _ in users]),
+            longest=max(len(places) for _, _, places in users),
+            highest=max(rank for _, rank, _ in users),
+        )
+
+
+class Uses(Protocol):
+    """Who uses which adapter, one at most a token, for each projection."""
+
+    def groups(self, part: str) -> ops.Groups | None:
+        """The groups for a projection; None when no adapter in use changes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """The adapters of one batch, each by itself."""
+
+    arena: Arena
+    uses: tuple[Uses, ...]
+    """The first slot of each token, then the second."""
+
+    def __call__(self, linear: Linear, x: Tensor) -> Tensor:
+        y = linear.product(x)
+        for part in linear.parts:
+            for use in self.uses:
+                groups = use.groups(part.name)
+                if groups is not None:
+                    columns = y[:, part.start : part.stop]
+                    ops.grouped_lora(columns, x, self.arena.a[part.name], self.arena.b[part.name], groups)
+        return y
+
+
+@dataclass(frozen=True, slots=True)
+class Stacked:
+    """The adapters of one batch as one wide product."""
 
     bank: Bank
     rows: Tensor
@@ -114,11 +188,6 @@ class Mix:
     def __call__(self, linear: Linear, x: Tensor) -> Tensor:
         y = linear.product(x)
         stack = self.bank.stack(linear)
-        if stack is None:
-            return y
-        low = (x[self.rows] @ stack.a.T).mul_(stack.scale)  # [N, ΣR]
-        # Filled, not multiplied: an overflow in a foreign adapter's columns must not become NaN here.
-        low.masked_fill_((self.owners[:, :, None] != stack.owner).all(1), 0.0)
-        for outputs, columns, b in stack.parts:
-            y[self.rows, outputs] += low[:, columns] @ b
+        if stack is not None:
+            ops.stacked_lora(y, x, stack, self.rows, self.owners)
         return y

@@ -5,7 +5,7 @@ It knows plans and places; it does not know the model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,13 +34,19 @@ class Batch:
     scoring: list[tuple[Sequence, int]]
     """[M] (sequence, place of the prompt token whose log-probability is wanted)"""
 
+    def to(self, device: torch.device) -> Batch:
+        """The same, on a device."""
+        tokens, positions, rows = (t.to(device) for t in (self.tokens, self.positions, self.rows))
+        return replace(self, tokens=tokens, positions=positions, rows=rows, attend=self.attend.to(device))
+
 
 def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
-    """The batch of a plan with at least one row: single tokens first, so that they attend together."""
+    """The batch of a plan with at least one row, on the host: single tokens first, so that they attend together."""
     rows = sorted(plan.rows, key=lambda row: row.count > 1)
     tokens: list[int] = []
     positions: list[int] = []
     slots: list[tuple[int, ...]] = []
+    reaches: list[int] = []
     last: list[int] = []
     drawing: list[Sequence] = []
     places: list[int] = []
@@ -48,17 +54,18 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     writes: list[Tensor] = []
     chunks: list[Chunk] = []
     singles = [row for row in rows if row.count == 1]
-    lengths = [row.start + 1 for row in singles]
-    decode = torch.empty(0, 0, dtype=torch.int64, device=cache.device)
+    past = None
     if singles:
-        decode = cache.places([pages.table(row.sequence) for row in singles], lengths)
-        own = torch.tensor(lengths, device=cache.device)[:, None] - 1
-        writes.append(decode.gather(1, own).squeeze(1))
+        tables = [pages.table(row.sequence) for row in singles]
+        past = cache.past(tables, [row.start + 1 for row in singles])
+        own = [cache.place(table, row.start) for table, row in zip(tables, singles, strict=True)]
+        writes.append(torch.tensor(own))
     for row in rows:
         begin, stop = len(tokens), row.start + row.count
         tokens += row.sequence.tokens[row.start : stop]
         positions += range(row.start, stop)
         slots += [row.sequence.slots] * row.count
+        reaches += [row.sequence.length] * row.count
         if row.samples:
             last.append(len(tokens) - 1)
             drawing.append(row.sequence)
@@ -66,19 +73,16 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
             places.append(begin + target - 1 - row.start)
             scoring.append((row.sequence, target))
         if row.count > 1:
-            past = cache.places([pages.table(row.sequence)], [stop])[0]
-            writes.append(past[row.start :])
-            chunks.append(Chunk(begin, len(tokens), past))
-
-    def on_device(values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=cache.device)
+            read = cache.places(pages.table(row.sequence), stop)
+            writes.append(read[row.start :])
+            chunks.append(Chunk(begin, len(tokens), read.int()))
 
     return Batch(
-        tokens=on_device(tokens),
-        positions=on_device(positions),
-        attend=PagedAttend(cache, torch.cat(writes), decode, on_device(lengths), tuple(chunks)),
+        tokens=torch.tensor(tokens),
+        positions=torch.tensor(positions),
+        attend=PagedAttend(cache, torch.cat(writes), past, tuple(chunks), torch.tensor(reaches)),
         slots=slots,
-        rows=on_device(last + places),
+        rows=torch.tensor(last + places, dtype=torch.int64),
         drawing=drawing,
         scoring=scoring,
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from inhouse import ops
+from inhouse.device import Capture, Graphs, Plain, describe
+from inhouse.engine.arena import row_bytes
 from inhouse.engine.cache import Cache
 from inhouse.engine.engine import Engine
 from inhouse.engine.intake import Intake
@@ -15,16 +18,23 @@ from inhouse.engine.proof import Proof
 from inhouse.engine.runner import Runner
 from inhouse.engine.scheduler import TOKEN_BUDGET, Scheduler
 from inhouse.engine.slots import Slots
+from inhouse.errors import InvalidRequest
 from inhouse.model.config import ModelConfig
 from inhouse.model.decoder import Decoder
 from inhouse.settings import Settings
+from inhouse.text.grammar import Grammars
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 
 PAGE_SIZE = 16
 """Tokens a page: what a sequence wastes is half of it on average."""
-ADAPTER_SLOTS = 64
-"""Adapters resident at once: twice what the default max_running can use in one step."""
+ADAPTER_ROWS = 1024
+"""Rank rows on the device where the settings name no number: 64 adapters of rank 16, twice what the default
+max_running can use in one step."""
+ADAPTER_SHARE = 0.3
+"""Bytes of adapters that a step may read, as a share of the base's: so much slower they may make it."""
+ADAPTER_BYTES = 64 * 2**20
+"""What it may read in any case: a few milliseconds' worth, which nobody feels beside a small base."""
 SHORT_CONTEXT = 512
 """Tokens of a short conversation, for the default size of the cache."""
 
@@ -40,12 +50,13 @@ def build(
     banks: Banks | None = None,
     room_bytes: int = 0,
     token_budget: int = TOKEN_BUDGET,
-    adapter_slots: int = ADAPTER_SLOTS,
+    reuses_prefixes: bool = True,
 ) -> Engine:
     """An idle engine; the decoder is its own from here on. `adapter_folder` gives the folder of an adapter's digest, or
     raises NotFound; `banks` are the memories it may answer from; `room_bytes` is what the cache may take of the
-    device's memory, 0 where nobody knows."""
-    decoder.lay_out_for_few_rows()
+    device's memory, 0 where nobody knows; without `reuses_prefixes` every prompt is read whole, as measuring wants."""
+    ops.kernels.prefer(settings.kernels)
+    decoder.serve(settings.quantization)
     config = decoder.config
     pages = Pages(
         -(-_cache_tokens(config, settings, room_bytes, decoder.dtype.itemsize) // PAGE_SIZE), PAGE_SIZE
@@ -54,20 +65,41 @@ def build(
     library = Library(
         adapter_folder, decoder, base_digest, expert_of=None if banks is None else banks.source.expert
     )
+    stop_ids = tokenizer.eos_ids | template.stop_ids | frozenset(config.eos_ids)
     intake = Intake(
         tokenizer,
         template,
         library,
         limit=min(config.context, pages.capacity),
         vocab_size=config.vocab_size,
-        stop_ids=tokenizer.eos_ids | template.stop_ids | frozenset(config.eos_ids),
+        stop_ids=stop_ids,
+        grammars=Grammars(tokenizer, config.vocab_size, stop_ids, shown=template.calls.written),
         memory=None if banks is None else Memory(banks, library),
         proof=Proof(decoder, library),
     )
+    rows = settings.adapter_rows or ADAPTER_ROWS
+    together = int(max(ADAPTER_SHARE * decoder.weight_bytes, ADAPTER_BYTES) / row_bytes(decoder))
     scheduler = Scheduler(
-        pages, Slots(adapter_slots), max_running=settings.max_running, token_budget=token_budget
+        pages,
+        Slots(rows, together=together),
+        max_running=settings.max_running,
+        token_budget=token_budget,
+        base_digest=base_digest,
+        reuses_prefixes=reuses_prefixes,
+        rewind_above=config.rewind_above,
     )
-    return Engine(intake, scheduler, Runner(decoder, cache, library), base_digest=base_digest)
+    runner = Runner(decoder, cache, library, adapter_rows=rows, capture=_capture(decoder, settings.graphs))
+    return Engine(intake, scheduler, runner, base_digest=base_digest)
+
+
+def _capture(decoder: Decoder, setting: str) -> Capture | None:
+    """How decoding steps are made ready once and replayed; None runs each as it comes."""
+    if setting not in ("auto", "off", "plain"):
+        raise InvalidRequest(f"graphs = {setting!r} is not auto, off or plain.", param="graphs")
+    if setting == "plain":
+        return Plain()
+    is_able = setting == "auto" and describe(decoder.device).capabilities.graphs
+    return Graphs(decoder.device) if is_able else None
 
 
 def _cache_tokens(config: ModelConfig, settings: Settings, room_bytes: int, item_bytes: int) -> int:

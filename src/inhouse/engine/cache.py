@@ -1,26 +1,26 @@
 """The paged key-value cache, and attention through it.
 
 It knows places of tokens, not sequences: `engine.batch` says which token of a step is written where, and which
-places each may read. The plain version: keys and values are gathered into rectangles before attention.
+places each may read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from inhouse import ops
 from inhouse.model.config import ModelConfig
-from inhouse.ops.attention import causal_mask
 
 
 class Cache:
     """Keys and values of every layer, each [places, G, K]; a page is `page_size` places in a row.
 
-    One place more than the pages have, always zero, stands in where a rectangle has no token: stale values of an
-    earlier request, which might be NaN, are never read.
+    Two places more than the pages have: `nowhere`, always zero, stands in where a rectangle has no token, so that
+    stale values of an earlier request, which might be NaN, are never read; `spare` takes what the rows write that
+    only fill a batch up, and nobody reads it.
     """
 
     def __init__(
@@ -29,30 +29,36 @@ class Cache:
         self.page_size = page_size
         self.device = device
         self.nowhere = pages * page_size
-        shape = (self.nowhere + 1, config.kv_heads, config.head_width)
+        self.spare = self.nowhere + 1
+        shape = (self.spare + 1, config.kv_heads, config.head_width)
         # Not zeroed: memory that no token has reached costs nothing on most systems.
         self.keys = [torch.empty(shape, device=device, dtype=dtype) for _ in range(config.layers)]
         self.values = [torch.empty(shape, device=device, dtype=dtype) for _ in range(config.layers)]
         for store in (*self.keys, *self.values):
             store[self.nowhere] = 0
 
-    def places(self, tables: list[list[int]], lengths: list[int]) -> Tensor:
-        """Where each sequence's tokens lie: [B, longest] int64, `nowhere` behind a sequence's end.
+    def place(self, table: list[int], index: int) -> int:
+        """Where a sequence's token lies, by the sequence's pages."""
+        return table[index // self.page_size] * self.page_size + index % self.page_size
 
-        tables   pages of each sequence, in the order of its tokens
-        lengths  tokens of each sequence
-        """
+    def places(self, table: list[int], length: int) -> Tensor:
+        """Where a sequence's first tokens lie: [length] int64, on the host."""
+        pages = torch.tensor(table[: -(-length // self.page_size)])
+        inside = torch.arange(self.page_size)
+        return (pages[:, None] * self.page_size + inside).flatten()[:length]
+
+    def past(self, tables: list[list[int]], lengths: list[int]) -> ops.Past:
+        """What single tokens of sequences may read: each sequence's pages and its tokens. On the host."""
         longest = max(lengths)
         width = -(-longest // self.page_size)
         padded = [(table + [0] * width)[:width] for table in tables]
-        pages = torch.tensor(padded, device=self.device)  # [B, width]
-        places = (
-            pages[:, :, None] * self.page_size + torch.arange(self.page_size, device=self.device)
-        ).flatten(1)
-        within = (
-            torch.arange(longest, device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
+        return ops.Past(
+            torch.tensor(padded, dtype=torch.int32),
+            torch.tensor(lengths, dtype=torch.int32),
+            self.page_size,
+            longest,
+            self.nowhere,
         )
-        return torch.where(within, places[:, :longest], self.nowhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class Chunk:
     start: int
     stop: int
     places: Tensor
+    """[L] int32"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,64 +81,51 @@ class PagedAttend:
     cache: Cache
     write: Tensor
     """[T] int64, the place of each token of the stream"""
-    decode: Tensor
-    """[B, longest] int64, the places that the first B tokens attend to, their own last; padded with nowhere"""
-    lengths: Tensor
-    """[B] int64, tokens in each row of `decode`"""
+    past: ops.Past | None
+    """What the first tokens of the stream, one a sequence, attend to, themselves included; None without such"""
     chunks: tuple[Chunk, ...]
-    _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
+    reaches: Tensor
+    """[T] int64, how long each token's sequence is by now, tokens that are still to be read included"""
+
+    def to(self, device: torch.device) -> PagedAttend:
+        """The same, on a device."""
+        past = self.past
+        if past is not None:
+            past = replace(past, tables=past.tables.to(device), lengths=past.lengths.to(device))
+        chunks = tuple(replace(chunk, places=chunk.places.to(device)) for chunk in self.chunks)
+        return PagedAttend(self.cache, self.write.to(device), past, chunks, self.reaches.to(device))
 
     def __call__(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None
+        self,
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        rotation: tuple[Tensor, Tensor] | None,
+        *,
+        scale: float,
+        window: int | None,
+        cap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         keys, values = self.cache.keys[layer], self.cache.values[layer]
-        keys.index_copy_(0, self.write, k)
-        values.index_copy_(0, self.write, v)
-        out = torch.empty_like(q)  # [T, H, K]
-        singles = len(self.decode)
-        if singles:
-            out[:singles] = self._single(q[:singles], keys, values, scale, window)
-        for number, chunk in enumerate(self.chunks):
-            rows = slice(chunk.start, chunk.stop)
-            out[rows] = F.scaled_dot_product_attention(
-                q[rows].transpose(0, 1)[None],  # [1, H, n, K]
-                keys.index_select(0, chunk.places).transpose(0, 1)[None],  # [1, G, L, K]
-                values.index_select(0, chunk.places).transpose(0, 1)[None],
-                attn_mask=self._chunk_mask(number, window),
-                scale=scale,
-                enable_gqa=q.shape[1] != k.shape[1],
-            )[0].transpose(0, 1)
-        return out
-
-    def _single(self, q: Tensor, keys: Tensor, values: Tensor, scale: float, window: int | None) -> Tensor:
-        """One query a sequence; the heads that share keys stand as several queries. q [B, H, K] → [B, H, K]."""
-        groups = keys.shape[1]
-        mixed = F.scaled_dot_product_attention(
-            q.unflatten(1, (groups, -1)),  # [B, G, H/G, K]
-            self._gathered(keys).transpose(1, 2),  # [B, G, longest, K]
-            self._gathered(values).transpose(1, 2),
-            attn_mask=self._single_mask(window)[:, None, None],  # [B, 1, 1, longest]
-            scale=scale,
-        )
-        return mixed.flatten(1, 2)
-
-    def _gathered(self, store: Tensor) -> Tensor:
-        """What each decoding token attends to: [B, longest, G, K]."""
-        return store.index_select(0, self.decode.flatten()).view(*self.decode.shape, *store.shape[1:])
-
-    def _single_mask(self, window: int | None) -> Tensor:
-        key = (-1, window)
-        if key not in self._masks:
-            seen = torch.arange(self.decode.shape[1], device=self.decode.device)
-            mask = seen < self.lengths[:, None]
-            self._masks[key] = mask if window is None else mask & (seen >= self.lengths[:, None] - window)
-        return self._masks[key]
-
-    def _chunk_mask(self, number: int, window: int | None) -> Tensor:
-        key = (number, window)
-        if key not in self._masks:
-            chunk = self.chunks[number]
-            self._masks[key] = causal_mask(
-                chunk.stop - chunk.start, len(chunk.places), window, chunk.places.device
+        q = ops.rotate_and_write(q, k, v, rotation, keys, values, self.write)
+        singles = 0 if self.past is None else len(self.past.lengths)
+        parts: list[Tensor] = []
+        if self.past is not None:
+            parts.append(
+                ops.decode_attention(
+                    q[:singles], keys, values, self.past, scale=scale, window=window, cap=cap, sinks=sinks
+                )
             )
-        return self._masks[key]
+        for chunk in self.chunks:
+            mine = q[chunk.start : chunk.stop]
+            parts.append(
+                ops.prefill_attention(
+                    mine, keys, values, chunk.places, scale=scale, window=window, cap=cap, sinks=sinks
+                )
+            )
+        return parts[0] if len(parts) == 1 else torch.cat(parts)  # [T, H, K]
+
+    def reach(self) -> Tensor:
+        return self.reaches

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import orjson
 
-from inhouse.schema import Delta, EngineFrame
+from inhouse.schema import CallDelta, Delta, EngineFrame
 
 MAX_FRAMES = 256
 """Frames that wait before deltas are joined: more than the choices that a request may have."""
@@ -115,9 +115,21 @@ def _join(pieces: list[Delta]) -> Delta:
     return Delta(
         index=pieces[0].index,
         text="".join(piece.text for piece in pieces),
+        calls=_join_calls([news for piece in pieces for news in piece.calls]),
         tokens=sum(piece.tokens for piece in pieces),
         prompt_tokens=sum(piece.prompt_tokens for piece in pieces),
         logprobs=logprobs if has_logprobs else None,
         finish_reason=pieces[-1].finish_reason,
         memory=pieces[-1].memory,
     )
+
+
+def _join_calls(news: list[CallDelta]) -> tuple[CallDelta, ...]:
+    """The same news, in one piece a call."""
+    calls: dict[int, CallDelta] = {}
+    for piece in news:
+        begun = calls.get(piece.index)
+        if begun is not None:
+            piece = begun.model_copy(update={"arguments": begun.arguments + piece.arguments})
+        calls[piece.index] = piece
+    return tuple(calls.values())

@@ -16,9 +16,11 @@ It knows no sockets and no threads: all but `intake` and `stats` belongs to the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
+
+from torch import Tensor
 
 from inhouse.engine import batch as batches
 from inhouse.engine import sampler
@@ -26,10 +28,13 @@ from inhouse.engine.faults import around_request
 from inhouse.engine.intake import Intake
 from inhouse.engine.request import Request, Sequence
 from inhouse.engine.runner import Output, Runner
-from inhouse.engine.sampler import Draw
+from inhouse.engine.sampler import Draw, Glance
 from inhouse.engine.scheduler import Plan, Scheduler
 from inhouse.engine.voice import Voice
 from inhouse.schema import Delta, EngineDone, EngineFault, EngineFrame, Usage
+
+ARRIVAL_S = 0.02
+"""How long a step with nothing to run waits for an adapter from disk, before commands are looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,9 @@ class Engine:
         self._clock = clock
         self._voices: dict[Sequence, Voice] = {}
         self._idle_since = clock()
-        self._steps = self._prompt_tokens = self._generated_tokens = self._requests = self._faults = 0
+        self._steps = self._loads = self._prompt_tokens = self._generated_tokens = self._requests = (
+            self._faults
+        ) = 0
         self._note()
 
     @property
@@ -80,7 +87,7 @@ class Engine:
     def add(self, request: Request) -> list[Reply]:
         """Queues a request. Its first replies, where some need no model. Raises InhouseError."""
         now = self._clock()
-        voices = {sequence: Voice(sequence, self.intake.tokenizer) for sequence in request.choices}
+        voices = {sequence: self.intake.voice(sequence) for sequence in request.choices}
         deltas: list[Delta] = []
         for voice in voices.values():
             if voice.owes_echo:
@@ -107,7 +114,11 @@ class Engine:
 
     def step(self) -> list[Reply]:
         """Runs every planned row through the model once."""
-        plan, replies = self._loaded(self.scheduler.plan(self._clock()))
+        library = self.runner.library
+        plan, replies = self._loaded(self.scheduler.plan(self._clock(), library))
+        library.fetch(plan.wanted)
+        if not plan.rows and plan.wanted:
+            library.wait(ARRIVAL_S)
         if plan.rows:
             batch = batches.build(plan, self.scheduler.pages, self.runner.cache)
             output = self.runner.run(batch)
@@ -122,22 +133,28 @@ class Engine:
         """Puts the plan's new adapters into their slots. Where one fails, its requests fail, and only they."""
         replies: list[Reply] = []
         rows = plan.rows
+        for slot in plan.evicted:
+            self.runner.empty(slot)
         for key, slot in plan.loads:
             fault = around_request(key, partial(self.runner.load, key, slot))
             if fault is None:
+                self._loads += 1
                 continue
             for request in {row.sequence.request for row in rows if key in row.sequence.request.keys}:
                 replies.append(self._fail(request, fault))
             rows = tuple(row for row in rows if key not in row.sequence.request.keys)
             self.scheduler.slots.forget(key)
-        return Plan(rows), replies
+        return replace(plan, rows=rows), replies
 
     def _draw(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> dict[Sequence, Draw]:
         draws: dict[Sequence, Draw] = {}
-        for sequence, logits in zip(batch.drawing, output.logits, strict=True):
+        masks = _masks(batch.drawing)
+        glances = sampler.glance(output.logits)
+        for sequence, logits, glance in zip(batch.drawing, output.logits, glances, strict=True):
             if sequence not in self._voices:
                 continue  # another choice of the same request failed just now
-            drawn = around_request(sequence.request.id, partial(sampler.draw, logits, sequence))
+            mask = masks.get(sequence)
+            drawn = mask if isinstance(mask, EngineFault) else _drawn(logits, sequence, mask, glance)
             if isinstance(drawn, EngineFault):
                 replies.append(self._fail(sequence.request, drawn))
                 draws = {s: d for s, d in draws.items() if s.request is not sequence.request}
@@ -182,14 +199,19 @@ class Engine:
 
     def _done(self, request: Request) -> Reply:
         prompt, generated = len(request.prompt), request.generated
-        usage = Usage(prompt_tokens=prompt, completion_tokens=generated, total_tokens=prompt + generated)
+        usage = Usage(
+            prompt_tokens=prompt,
+            completion_tokens=generated,
+            total_tokens=prompt + generated,
+            cached_tokens=request.cached_tokens or 0,
+        )
         self._forget(request)
         done = EngineDone(usage=usage, base_digest=self.base_digest, adapter=request.adapter)
         return Reply(request.id, EngineFrame(done=done))
 
     def _fail(self, request: Request, fault: EngineFault) -> Reply:
         self._faults += 1
-        self.scheduler.cancel(request.id)
+        self.scheduler.cancel(request.id, keeps=False)
         self._forget(request)
         return Reply(request.id, EngineFrame(fault=fault))
 
@@ -208,9 +230,32 @@ class Engine:
             "pages_total": scheduler.pages.count,
             "adapters_resident": scheduler.slots.resident,
             "preemptions_total": scheduler.preemptions,
+            "adapter_loads_total": self._loads,
+            "prefix_tokens_total": scheduler.reused_tokens,
             "steps_total": self._steps,
             "requests_total": self._requests,
             "faults_total": self._faults,
             "prompt_tokens_total": self._prompt_tokens,
             "generated_tokens_total": self._generated_tokens,
         }
+
+
+def _masks(sequences: Iterable[Sequence]) -> dict[Sequence, bytes | EngineFault]:
+    """What the grammars allow next. It waits for no logits, so an accelerator works on meanwhile."""
+    return {
+        sequence: around_request(sequence.request.id, sequence.matcher.mask)
+        for sequence in sequences
+        if sequence.matcher is not None
+    }
+
+
+def _drawn(logits: Tensor, sequence: Sequence, mask: bytes | None, glance: Glance) -> Draw | EngineFault:
+    """The sequence's next token, which its grammar takes note of. logits [V] float32."""
+
+    def draw() -> Draw:
+        drawn = sampler.draw(logits, sequence, mask, glance)
+        if sequence.matcher is not None:
+            sequence.matcher.consume(drawn.token)
+        return drawn
+
+    return around_request(sequence.request.id, draw)

@@ -35,6 +35,13 @@ def around_request(request_id: str, work: Callable[[], Result]) -> Result | Engi
         )
 
 
+def error_of(fault: EngineFault) -> InhouseError:
+    """The error that a fault was made of, to be met by somebody else."""
+    error = InhouseError(fault.message, param=fault.param, code=fault.code)
+    error.status, error.type = fault.status, fault.type
+    return error
+
+
 def fault_of(error: InhouseError) -> EngineFault:
     return EngineFault(
         status=error.status, type=error.type, code=error.code, message=error.message, param=error.param

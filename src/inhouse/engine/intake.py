@@ -7,6 +7,7 @@ Safe to use from several threads, so that rendering, tokenising and routing happ
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +15,13 @@ from inhouse.engine.library import Library
 from inhouse.engine.memory import Memory, expert_of, with_records, without_model
 from inhouse.engine.proof import Proof
 from inhouse.engine.recall import Recall
-from inhouse.engine.request import Request
+from inhouse.engine.request import Request, Sequence
+from inhouse.engine.verify import PROBE, Verifier
+from inhouse.engine.voice import Voice
 from inhouse.errors import ContextLengthExceeded, InvalidRequest
-from inhouse.schema import EngineRequest
+from inhouse.schema import Check, EngineRequest, Message, Structure, ToolUse
+from inhouse.text import json_schema, tools
+from inhouse.text.grammar import Grammars, Matcher, grammar_of, json_rule
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 
@@ -38,6 +43,7 @@ class Intake:
     """Tokens of prompt and reply together: the model's context, or the whole cache where that is smaller."""
     vocab_size: int
     stop_ids: frozenset[int]
+    grammars: Grammars
     memory: Memory | None = None
     proof: Proof | None = None
     """Says what an expert does; asked when a call runs with one."""
@@ -65,11 +71,12 @@ class Intake:
                 f"logit_bias names token {foreign[0]}; the model has tokens 0 to {self.vocab_size - 1}.",
                 param="logit_bias",
             )
-        if call.adapter is not None:
-            self.library.check(call.adapter)
-        recall = self._recall(call, prompt)
+        adapter_rows = 0 if call.adapter is None else self.library.check(call.adapter)
+        matcher = self._matcher(call)
+        recall = self._recall(call, prompt, matcher)
         if recall is not None and recall.way == "retrieval":
             prompt, recall = self._with_records(call, prompt, recall)
+        expert = None if recall is None else expert_of(recall)
         return Request(
             id=request_id,
             prompt=tuple(prompt),
@@ -78,27 +85,85 @@ class Intake:
             limit=self.limit if asked is None else len(prompt) + asked,
             stop_ids=self.stop_ids,
             adapter=call.adapter,
-            expert=None if recall is None else expert_of(recall),
+            expert=expert,
             recall=recall,
+            adapter_rows=adapter_rows,
+            expert_rows=0 if expert is None else self.library.check(expert),
+            matcher=matcher,
+            has_tools=call.tools is not None,
+            is_free=call.is_free,
             echo=call.echo,
             prompt_text=call.prompt if call.prompt is not None else self.tokenizer.decode(prompt),
             n=call.n,
+            project=call.project,
+            priority=call.priority,
         )
+
+    def voice(self, sequence: Sequence) -> Voice:
+        """Speaks for a sequence of one of these requests."""
+        request = sequence.request
+        if request.matcher is None:
+            return Voice(sequence, self.tokenizer)
+        reader = None
+        if request.has_tools:
+            reader = tools.CallReader(self.template.calls, anywhere=request.is_free)
+        return Voice(sequence, self.tokenizer, read_as=self.grammars, calls=reader)
 
     def explain(self, call: EngineRequest) -> dict[str, Any]:
         """What the call's memory sees in its last message, and why. Raises what `prepare` raises."""
         return self._needed_memory().explain(call)
+
+    def verify(self, call: EngineRequest) -> list[Check]:
+        """Whether the call's adapter does what it says. Raises InvalidRequest, NotFound."""
+        if call.adapter is None or self.proof is None:
+            raise InvalidRequest("Name an adapter to verify: the base has none.", param="model")
+        probe = self.tokenizer.encode(call.prompt or PROBE)[: self.limit]
+        return Verifier(self.proof.decoder, self.library, call.adapter, probe).run()
 
     def _needed_memory(self) -> Memory:
         if self.memory is None:
             raise InvalidRequest("This engine serves no memories. Ask the base itself.", param="model")
         return self.memory
 
-    def _recall(self, call: EngineRequest, prompt: list[int]) -> Recall | None:
+    def _matcher(self, call: EngineRequest) -> Matcher | None:
+        """What a reply must look like; None: any text. Raises InvalidRequest for what cannot be kept in every reply."""
+        if call.structure is None and call.tools is None:
+            return None
+        if call.sampling.stop:
+            raise InvalidRequest(
+                "A stop string could cut the reply off inside its format or a call. Leave stop out.",
+                param="stop",
+            )
+        if call.tools is not None:
+            return self._tools_matcher(call.tools, call.structure)
+        assert call.structure is not None, "one of the two was asked for"
+        return self.grammars.matcher(grammar_of(call.structure), param=call.structure.param)
+
+    def _tools_matcher(self, use: ToolUse, structure: Structure | None) -> Matcher:
+        """A reply that may call tools; its text, where it calls none, is free or JSON of the structure's schema."""
+        content = None
+        if structure is not None:
+            if structure.json_schema is None:
+                raise InvalidRequest(
+                    "Tools go with a response_format of JSON, and with no other format. Leave one of them out.",
+                    param=structure.param,
+                )
+            content = json_rule(json_schema.ready(structure.json_schema, param=structure.param))
+        whole = tools.grammar_of(use, self.template.calls, content)
+        try:
+            return self.grammars.matcher(whole, param="tools")
+        except InvalidRequest:
+            for tool in tools.offered(use):  # which of them it is
+                alone = f"start: {json_rule(tools.parameters(tool))}"
+                self.grammars.matcher(alone, param="tools", what=f"The parameters of {tool.name}")
+            raise
+
+    def _recall(self, call: EngineRequest, prompt: list[int], matcher: Matcher | None) -> Recall | None:
         """The memory's way for the call, with an expert's proof; None where it names no memory."""
         if call.memory is None:
             return None
-        recall = self._needed_memory().recall(call, call.memory)
+        fits = None if matcher is None else matcher.accepts
+        recall = self._needed_memory().recall(call, call.memory, fits)
         expert = expert_of(recall)
         if expert is None or self.proof is None:
             return recall
@@ -114,12 +179,15 @@ class Intake:
         asked = call.sampling.max_new_tokens
         for count in range(len(recall.hits), 0, -1):
             hits = recall.hits[:count]
-            longer = self.template.prompt(with_records(call.messages, hits))
+            longer = self._rendered(call, with_records(call.messages, hits))
             if len(longer) + (REPLY_ROOM if asked is None else asked) <= self.limit:
                 return longer, replace(recall, hits=hits)
         if recall.is_held:
             return prompt, without_model(recall)
         raise ContextLengthExceeded.of(limit=self.limit, prompt=len(longer), asked=asked or REPLY_ROOM)
+
+    def _rendered(self, call: EngineRequest, messages: Iterable[Message]) -> list[int]:
+        return self.template.prompt(tuple(messages), () if call.tools is None else call.tools.tools)
 
     def _prompt(self, call: EngineRequest) -> list[int]:
         given = [field for field in (call.messages, call.prompt, call.tokens) if field is not None]
@@ -128,7 +196,7 @@ class Intake:
                 f"Give one of messages, prompt and tokens; {len(given)} were given.", param="prompt"
             )
         if call.messages is not None:
-            return self.template.prompt(call.messages)
+            return self._rendered(call, call.messages)
         if call.prompt is not None:
             return self.tokenizer.encode(call.prompt)
         tokens = list(call.tokens or ())

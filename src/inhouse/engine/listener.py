@@ -27,7 +27,7 @@ from inhouse.engine.engine import Engine, Reply
 from inhouse.engine.faults import Result, around_request, fault_of
 from inhouse.engine.request import Request
 from inhouse.errors import EngineOverloaded, InhouseError, InvalidRequest
-from inhouse.schema import EngineCall, EngineFault, EngineFrame, EngineRequest
+from inhouse.schema import EngineCall, EngineFault, EngineFrame, EngineOp, EngineRequest
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ SWEEP_S = 0.25
 CLOSE_S = 2.0
 """How long last frames may take to be read when the engine ends."""
 PREPARING_THREADS = 2
-"""For text; and as many more for what asks a memory, which may first have to load: then others do not wait."""
+"""For text; and as many more each for what asks a memory, which may first have to load, and for what has a grammar,
+which has to be built: then others do not wait."""
 MAX_PATH_BYTES = 100
 """Systems allow a socket's path 104 to 108 bytes."""
 
@@ -88,6 +89,7 @@ class Listener:
         self._thread = threading.Thread(target=self._run, name="engine-socket", daemon=True)
         self._pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-text")
         self._memory_pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-memory")
+        self._grammar_pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-grammar")
         self._connections: dict[str, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._refuse: InhouseError | None = None
@@ -129,6 +131,7 @@ class Listener:
         self._loop.close()
         self._pool.shutdown()
         self._memory_pool.shutdown(cancel_futures=True)
+        self._grammar_pool.shutdown(cancel_futures=True)
 
     async def _listen(self) -> asyncio.Server:
         server = await asyncio.start_unix_server(self._accept, self._path, limit=MAX_CALL_BYTES, backlog=1024)
@@ -195,17 +198,26 @@ class Listener:
             )
         elif self._refuse is not None:
             await self._tell(connection, self._refuse)
-        elif call.op == "explain":
-            explain = partial(self._engine.intake.explain, call.request)
-            explained = await self._off_loop(call.request, call.request.id, explain)
-            is_fault = isinstance(explained, EngineFault)
-            connection.put(EngineFrame(fault=explained) if is_fault else EngineFrame(explained=explained))
-            await connection.pump()
+        elif call.op in ("explain", "verify"):
+            await self._look(call.op, call.request, connection)
         elif self._is_full():
             busy = f"{self._max_queued} requests are waiting for this engine. Try again shortly."
             await self._tell(connection, EngineOverloaded(busy, retry_after_s=1.0))
         else:
             await self._generate(call.request, reader, connection)
+
+    async def _look(self, op: EngineOp, call: EngineRequest, connection: Connection) -> None:
+        """Answers a question about a call that is not to be generated, by the threads that may take their time."""
+        intake = self._engine.intake
+
+        def look() -> EngineFrame:
+            if op == "verify":
+                return EngineFrame(verified=tuple(intake.verify(call)))
+            return EngineFrame(explained=intake.explain(call))
+
+        seen = await self._loop.run_in_executor(self._memory_pool, around_request, call.id, look)
+        connection.put(EngineFrame(fault=seen) if isinstance(seen, EngineFault) else seen)
+        await connection.pump()
 
     async def _generate(
         self, call: EngineRequest, reader: asyncio.StreamReader, connection: Connection
@@ -242,7 +254,8 @@ class Listener:
         self, call: EngineRequest, request_id: str, work: Callable[[], Result]
     ) -> Result | EngineFault:
         """What the work for a call gives, or its fault; neither the loop nor the step waits for it."""
-        pool = self._pool if call.memory is None else self._memory_pool
+        has_grammar = call.structure is not None or call.tools is not None
+        pool = self._grammar_pool if has_grammar else self._memory_pool if call.memory else self._pool
         return await self._loop.run_in_executor(pool, around_request, request_id, work)
 
     async def _tell(self, connection: Connection, error: InhouseError) -> None:

@@ -10,9 +10,13 @@ expert     asked for, and the fact has one: its LoRA joins the batch beside what
 refused    the bank's kind of question without a fact: "I don't know.", where the bank's policy says so.
 none       the request has nothing to do with the bank, and is served as if none were named.
 
-The reply to a direct question that the model writes is held until it is finished and `Recall.settle` has looked
-at it. A reply that was settled without the model was not drawn, so it has no log-probabilities: who asks for them
-gets retrieval in place of exact, and an empty list where a stored answer or a refusal leaves all the same.
+A stored answer or a refusal leaves only where it keeps the format that a request asks for; else the model writes, with
+the records if there are any.
+
+The reply to a direct question that the model writes is held until it is finished and `Recall.settle` has looked at
+it, unless it is in a format: then it is told like a task's, with what it says of the facts checked. A reply that was
+settled without the model was not drawn, so it has no log-probabilities: who asks for them gets retrieval in place of
+exact, and an empty list where a stored answer or a refusal leaves all the same.
 
 How records are laid out was measured on the embedded base: see `record`.
 """
@@ -100,8 +104,13 @@ class Memory:
     clock: Callable[[], float] = time.time
     """Facts may be valid from a time on, or until one."""
 
-    def recall(self, call: EngineRequest, use: MemoryUse) -> Recall:
-        """The way of a request. Raises InvalidRequest for what cannot be asked of a memory."""
+    def recall(
+        self, call: EngineRequest, use: MemoryUse, fits: Callable[[str], bool] | None = None
+    ) -> Recall:
+        """The way of a request. `fits` says whether a text keeps the format that the request asks for, if any.
+
+        Raises InvalidRequest for what cannot be asked of a memory.
+        """
         if call.messages is None or call.echo:
             raise InvalidRequest(
                 "A memory answers conversations. Send messages, or name the base itself.", param="model"
@@ -117,7 +126,8 @@ class Memory:
         bank, decision = self._routed(call.messages, use)
         plain = Recall(use.bank, bank.revision, "none", unknown=bank.unknown)
         if decision.kind == "refused":
-            return without_model(plain)
+            refused = without_model(plain)
+            return refused if _leaves(refused, fits) else plain
         if decision.kind == "none" or not decision.hits:
             return plain
         way = self._way(call, use, decision)
@@ -125,8 +135,12 @@ class Memory:
         if decision.kind != "use":
             is_sure = decision.kind == "exact"
             sure = tuple(hit for hit in found.hits if is_sure or hit.gate >= HIGH)
-            found = replace(found, sure=sure, is_held=True)
-        return without_model(found) if way == "exact" else found
+            # A reply in a format is no bare answer: it cannot be looked at as one, nor another leave in its place.
+            found = replace(found, sure=sure, is_held=call.is_free)
+        if way != "exact":
+            return found
+        settled = without_model(found)
+        return settled if _leaves(settled, fits) else replace(found, way="retrieval")
 
     def explain(self, call: EngineRequest) -> dict[str, Any]:
         """What the bank sees in a conversation, and why."""
@@ -161,6 +175,11 @@ class Memory:
             call.adapter is not None or call.sampling.logprobs is not None or use.mode == "retrieval"
         )
         return "exact" if may_quote and not wants_model else "retrieval"
+
+
+def _leaves(settled: Recall, fits: Callable[[str], bool] | None) -> bool:
+    """Whether a reply that was settled without the model keeps the request's format."""
+    return fits is None or settled.preset is None or fits(settled.preset)
 
 
 def expert_of(recall: Recall) -> str | None:

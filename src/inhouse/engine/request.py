@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inhouse.engine.recall import Recall
-from inhouse.schema import FinishReason, Sampling
+from inhouse.schema import FinishReason, Priority, Sampling
+from inhouse.text.grammar import Matcher
 
 
 @dataclass(slots=True, eq=False)
@@ -30,10 +31,24 @@ class Request:
     """Key of a fact's expert, which works beside the adapter (see `engine.experts`)."""
     recall: Recall | None = None
     """What the memory made of it, when it named one."""
+    adapter_rows: int = 1
+    expert_rows: int = 1
+    """Rank rows that each takes on the device."""
+    matcher: Matcher | None = None
+    """What each reply must look like, at its start; None: any text."""
+    has_tools: bool = False
+    """Whether a reply may call tools, in the form that the matcher holds it to."""
+    is_free: bool = True
+    """Whether a reply that calls none may be any text."""
     echo: bool = False
     prompt_text: str = ""
     """What `echo` repeats."""
     n: int = 1
+    project: str = "default"
+    """Whose it is: turns are shared out between projects, and no prefix is shared across them."""
+    priority: Priority = "interactive"
+    cached_tokens: int | None = None
+    """Set by the scheduler: prompt tokens that the first choice found computed when it first started."""
     arrived_at: float = 0.0
     """Set by the scheduler: its clock's seconds."""
     order: int = 0
@@ -41,12 +56,20 @@ class Request:
     choices: list[Sequence] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.choices = [Sequence(self, index, list(self.prompt)) for index in range(self.n)]
+        for index in range(self.n):
+            matcher = None if self.matcher is None else self.matcher.clone()
+            self.choices.append(Sequence(self, index, list(self.prompt), matcher=matcher))
 
     @property
     def keys(self) -> tuple[str, ...]:
         """What must sit in slots while a choice runs: the adapter, the expert, both or neither."""
-        return tuple(key for key in (self.adapter, self.expert) if key is not None)
+        return tuple(self.wants)
+
+    @property
+    def wants(self) -> dict[str, int]:
+        """The same keys, each with the rank rows it takes."""
+        both = ((self.adapter, self.adapter_rows), (self.expert, self.expert_rows))
+        return {key: rows for key, rows in both if key is not None}
 
     @property
     def preset(self) -> str | None:
@@ -90,9 +113,24 @@ class Sequence:
     """Tokens whose keys and values are in pages."""
     scored: int = 0
     """Prompt tokens whose log-probability was read; it outlives a preemption."""
+    page_keys: list[bytes] = field(default_factory=list)
+    """What its full pages are called in the index of prefixes, as far as anybody asked."""
+    indexed: int = 0
+    """How many of its pages are in that index, or need not be: another page with the same tokens is."""
+    passed_over_at: float | None = None
+    """When its turn first came and there was no room for it; None again once it runs."""
+    is_promoted: bool = False
+    """Of a batch request: it has waited so long that it counts as interactive from now on."""
     slots: tuple[int, ...] = ()
     """Where the request's adapter and expert sit while the sequence runs; none is the base."""
+    matcher: Matcher | None = None
+    """Where the reply stands in its grammar: behind its last token, which no preemption changes."""
     finish_reason: FinishReason | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the reply's grammar allows nothing more."""
+        return self.matcher is not None and self.matcher.is_complete
 
     @property
     def length(self) -> int:
@@ -119,6 +157,11 @@ class Sequence:
     @property
     def is_finished(self) -> bool:
         return self.finish_reason is not None
+
+    @property
+    def is_urgent(self) -> bool:
+        """Interactive, or promoted to it: it goes before batch."""
+        return self.is_promoted or self.request.priority == "interactive"
 
     @property
     def age(self) -> tuple[int, int]:

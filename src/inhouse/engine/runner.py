@@ -10,14 +10,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from inhouse import ops
+from inhouse.device import Capture, Plain
 from inhouse.engine import sampler
 from inhouse.engine.adapters import Bank
 from inhouse.engine.batch import Batch
 from inhouse.engine.cache import Cache
+from inhouse.engine.graphs import Steps
 from inhouse.engine.library import Library
 from inhouse.engine.request import Sequence
 from inhouse.engine.sampler import Score
 from inhouse.model.decoder import Decoder
+from inhouse.ops.registry import REFERENCE
 
 SCORED_ROWS = 64
 """Prompt tokens whose logits exist at once."""
@@ -36,18 +40,51 @@ class Output:
 class Runner:
     """The model on its device."""
 
-    def __init__(self, decoder: Decoder, cache: Cache, library: Library) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        cache: Cache,
+        library: Library,
+        *,
+        adapter_rows: int,
+        capture: Capture | None = None,
+    ) -> None:
+        """adapter_rows  rank rows that the device has for adapters
+        capture       how decoding steps are made ready once and replayed; None runs each as it comes"""
         self.decoder = decoder
         self.cache = cache
         self.library = library
-        self.bank = Bank(decoder)
+        self.bank = Bank(decoder, adapter_rows)
+        self.steps: Steps | None = None
+        if capture is not None:
+            is_plain = ops.kernels.choose("grouped_lora", decoder.device).name == REFERENCE
+            self.steps = Steps(
+                decoder,
+                cache,
+                self.bank.arena,
+                capture,
+                with_adapters=not is_plain or isinstance(capture, Plain),
+            )
 
     def load(self, key: str, slot: int) -> None:
-        """Puts an adapter or an expert into a slot. Raises NotFound or BadCheckpoint."""
+        """Copies an adapter or an expert from this machine's memory into a slot. Raises NotFound or BadCheckpoint."""
         self.bank.load(slot, self.library.read(key))
+        if self.steps is not None:
+            self.steps.table.load(slot)
+
+    def empty(self, slot: int) -> None:
+        """Gives a slot's rows back."""
+        self.bank.release(slot)
+        if self.steps is not None:
+            self.steps.table.release(slot)
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Output:
+        """Computes a batch that lies on the host."""
+        ready = None if self.steps is None else self.steps.run(batch)
+        if ready is not None:
+            return Output(ready, [])
+        batch = batch.to(self.decoder.device)
         hidden = self.decoder.forward(
             batch.tokens, batch.positions, batch.attend, self.bank.mix(batch.slots), batch.rows
         )  # [N + M, D]

@@ -1,27 +1,40 @@
-"""Which adapter sits in which slot of the device; a fact's expert is one, too.
+"""Which adapters are on the device, and which of them are in use; a fact's expert is one, too.
 
-It knows keys, slots and pins. It does not know what an adapter holds: `engine.adapters` does.
+It counts: keys, rank rows, pins. Where an adapter's rows lie is `engine.ranges`' matter, what they hold
+`engine.arena`'s.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class _Place:
     slot: int
+    rows: int
     pins: int = 0
 
 
 class Slots:
-    """Digest, or expert's key → slot, least recently used first. Pinned ones stay; others may be put out."""
+    """Digest, or expert's key → slot, least recently used first. Pinned ones stay; others may be put out.
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._free = list(range(count - 1, -1, -1))
+    A slot is a number that stands for a resident adapter. `rows` is what all residents together may take;
+    `together` what those in use may take, so that a step reads not much more than the base. One adapter alone may
+    be larger than that.
+    """
+
+    def __init__(self, rows: int, *, together: int | None = None) -> None:
+        self.rows = rows
+        self.together = rows if together is None else min(together, rows)
         self._places: OrderedDict[str, _Place] = OrderedDict()
+        self._unused: list[int] = []  # numbers of slots that were emptied
+        self._evicted: list[int] = []
+        self._highest = 0
+        self.pinned_rows = 0
+        """Rank rows of the adapters in use."""
 
     @property
     def resident(self) -> int:
@@ -33,53 +46,88 @@ class Slots:
         """Pins over all adapters: as many as running sequences that use one."""
         return sum(place.pins for place in self._places.values())
 
-    def acquire(self, digest: str) -> tuple[int, bool] | None:
-        """Pins the adapter: its slot, and whether it must be loaded there first. None when every slot is pinned."""
-        place = self._places.get(digest)
-        is_new = place is None
-        if place is None:
-            slot = self._free.pop() if self._free else self._evict()
-            if slot is None:
-                return None
-            place = self._places[digest] = _Place(slot)
-        place.pins += 1
-        self._places.move_to_end(digest)
-        return place.slot, is_new
+    def slot(self, key: str) -> int | None:
+        """Where an adapter sits; None when it is not on the device."""
+        place = self._places.get(key)
+        return None if place is None else place.slot
 
-    def acquire_all(self, keys: tuple[str, ...]) -> dict[str, tuple[int, bool]] | None:
-        """Pins all of them, or none at all (None) where there is no room for one. Each as `acquire` gives it."""
-        absent = [key for key in keys if key not in self._places]
-        idle = sum(not place.pins for key, place in self._places.items() if key not in keys)
-        if len(absent) > len(self._free) + idle:
+    def has_room(self, wants: Mapping[str, int], *, beyond: bool = False) -> bool:
+        """Whether all of these could be pinned now. wants: key → rank rows. With `beyond`, what those in use
+        may take together does not count."""
+        fresh = sum(rows for key, rows in wants.items() if not self._is_pinned(key))
+        if not fresh:
+            return True
+        most = self.rows if beyond or not self.pinned_rows else self.together
+        return self.pinned_rows + fresh <= most
+
+    def acquire_all(self, wants: Mapping[str, int], *, beyond: bool = False) -> dict[str, bool] | None:
+        """Pins all of them, or none (None) where there is no room. → key → whether it must be loaded first."""
+        if not self.has_room(wants, beyond=beyond):
             return None
-        found: dict[str, tuple[int, bool]] = {}
-        for key in sorted(keys, key=lambda key: key in absent):  # those that are there, before one is put out
-            place = self.acquire(key)
-            assert place is not None, "room was counted, and then was not there"
-            found[key] = place
-        return found
+        absent = [key for key in wants if key not in self._places]
+        for key in wants:
+            if key not in absent:
+                self._pin(key)
+        for key in absent:
+            self._make_room(wants[key])
+            if not self._unused:
+                self._highest += 1
+            slot = self._unused.pop() if self._unused else self._highest - 1
+            self._places[key] = _Place(slot, wants[key])
+            self._pin(key)
+        return {key: key in absent for key in wants}
 
-    def release(self, digest: str) -> None:
-        """Takes one pin back. The adapter stays until its slot is wanted."""
-        place = self._places[digest]
+    def release(self, key: str) -> None:
+        """Takes one pin back. The adapter stays until its rows are wanted."""
+        place = self._places[key]
         assert place.pins > 0, "an adapter was released more often than acquired"
         place.pins -= 1
+        if not place.pins:
+            self.pinned_rows -= place.rows
 
-    def forget(self, digest: str) -> None:
+    def forget(self, key: str) -> None:
         """Empties the slot of an adapter that could not be loaded. Nobody may hold a pin on it."""
-        place = self._places.pop(digest)
-        assert place.pins == 0, "a pinned adapter cannot be forgotten"
-        self._free.append(place.slot)
+        assert self._places[key].pins == 0, "a pinned adapter cannot be forgotten"
+        self._empty(key)
+
+    def take_evicted(self) -> tuple[int, ...]:
+        """Slots emptied since this was last asked, whoever sits in them by now: their rows are free to be used."""
+        evicted, self._evicted = tuple(self._evicted), []
+        return evicted
 
     def check_integrity(self) -> None:
-        """Asserts that every slot is either free or one adapter's."""
+        """Asserts that every slot is one adapter's, and that their rows fit."""
         taken = [place.slot for place in self._places.values()]
-        assert sorted(taken + self._free) == list(range(self.count)), "a slot is lost or held twice"
+        assert sorted(taken + self._unused) == list(range(self._highest)), "a slot is lost or held twice"
         assert all(place.pins >= 0 for place in self._places.values()), "an adapter has fewer than no pins"
+        places = self._places.values()
+        assert sum(place.rows for place in places) <= self.rows, "more rows than there are"
+        assert self.pinned_rows == sum(place.rows for place in places if place.pins), (
+            "rows in use are miscounted"
+        )
 
-    def _evict(self) -> int | None:
-        for digest, place in self._places.items():
-            if not place.pins:
-                del self._places[digest]
-                return place.slot
-        return None
+    def _is_pinned(self, key: str) -> bool:
+        place = self._places.get(key)
+        return place is not None and place.pins > 0
+
+    def _pin(self, key: str) -> None:
+        place = self._places[key]
+        if not place.pins:
+            self.pinned_rows += place.rows
+        place.pins += 1
+        self._places.move_to_end(key)
+
+    def _make_room(self, rows: int) -> None:
+        """Puts out the longest unused until so many rows are left over."""
+        left = self.rows - sum(place.rows for place in self._places.values())
+        for key in [key for key, place in self._places.items() if not place.pins]:
+            if left >= rows:
+                break
+            left += self._places[key].rows
+            self._empty(key)
+        assert left >= rows, "room was counted, and then was not there"
+
+    def _empty(self, key: str) -> None:
+        slot = self._places.pop(key).slot
+        self._unused.append(slot)
+        self._evicted.append(slot)

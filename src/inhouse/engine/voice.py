@@ -12,9 +12,10 @@ from inhouse.engine.recall import Recall
 from inhouse.engine.request import Sequence
 from inhouse.engine.sampler import Draw, Score
 from inhouse.engine.settled import Settled, settled
-from inhouse.schema import Delta, TokenLogprob
-from inhouse.text.stream import TextStream
+from inhouse.schema import CallDelta, Delta, FinishReason, TokenLogprob
+from inhouse.text.stream import TextStream, TokenBytes
 from inhouse.text.tokenizer import Tokenizer
+from inhouse.text.tools import CallReader
 
 
 class Voice:
@@ -24,10 +25,19 @@ class Voice:
     Of a held reply only the count of its tokens is told, until all of it can be.
     """
 
-    def __init__(self, sequence: Sequence, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        sequence: Sequence,
+        tokenizer: Tokenizer,
+        *,
+        read_as: TokenBytes | None = None,
+        calls: CallReader | None = None,
+    ) -> None:
+        """`read_as` has the bytes of tokens as the sequence's grammar reads them; `calls` reads tool calls."""
         self._sequence = sequence
         self._tokenizer = tokenizer
-        self._stream = TextStream(tokenizer, sequence.request.sampling.stop)
+        self._stream = TextStream(read_as or tokenizer, sequence.request.sampling.stop)
+        self._calls = calls
         self._held: list[tuple[int, TokenLogprob]] = []  # (where its text begins, ...), in order
         self._recall = sequence.request.recall
         self._said: list[Delta] = []  # for the memory's word at the end
@@ -78,15 +88,29 @@ class Voice:
             text = stream.push(draw.token)
         if sequence.is_finished and not stream.stopped:
             text += stream.finish()
+        text, calls = self._parted(text)
         delta = Delta(
             index=sequence.index,
             text=text,
+            calls=tuple(calls),
             tokens=1,
             prompt_tokens=self._told_once(),
             logprobs=self._told(sequence.is_finished and not stream.stopped),
-            finish_reason="stop" if stream.stopped else sequence.finish_reason,
+            finish_reason="stop" if stream.stopped else self._reason(),
         )
         return delta if self._recall is None else self._with_memory(delta, self._recall)
+
+    def _parted(self, text: str) -> tuple[str, list[CallDelta]]:
+        """What is said and what is called in the next piece of text; all of it, when the sequence is finished."""
+        if self._calls is None:
+            return text, []
+        said, calls = self._calls.push(text)
+        return said + (self._calls.finish() if self._sequence.is_finished else ""), calls
+
+    def _reason(self) -> FinishReason | None:
+        reason = self._sequence.finish_reason
+        has_called = self._calls is not None and self._calls.begun > 0
+        return "tool_calls" if reason == "stop" and has_called else reason
 
     def recite(self) -> list[Delta]:
         """All deltas of a reply that needs no model, a settled one or an empty one; the sequence is finished then."""
@@ -118,7 +142,8 @@ class Voice:
         if delta.finish_reason is None:
             return delta.model_copy(update={"text": "", "logprobs": None}) if recall.is_held else delta
         text = "".join(said.text for said in self._said)
-        leaving, way = recall.settle(text)
+        # A reply that calls a tool answers nothing yet: there is nothing to look at.
+        leaving, way = (text, recall.way) if delta.finish_reason == "tool_calls" else recall.settle(text)
         update: dict[str, Any] = {}
         if recall.is_held:
             logprobs = [logprob for said in self._said for logprob in said.logprobs or ()]

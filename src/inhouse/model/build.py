@@ -1,48 +1,54 @@
-"""Builds a decoder from a source of tensors, and names every tensor as its checkpoint does.
+"""Builds a decoder from a source of tensors, and gives every tensor back under its checkpoint's name.
 
-The one place that knows each family's tensor names; loading, saving and fresh initialisation all go through it.
+The one place where the names and shapes that a config describes become layers; loading, saving and fresh
+initialisation all go through it.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from inhouse.model.config import ModelConfig, rope_frequencies
+from inhouse import ops
+from inhouse.model.config import ExpertNames, Experts, ModelConfig
 from inhouse.model.decoder import Decoder
-from inhouse.model.layers import Attention, Block, Linear, Mlp, Norm, Part, Rotation
+from inhouse.model.layers import Attention, Block, Linear, Middle, Mixture, Mlp, Norm, Part, Rotation
 
 Take = Callable[[str, tuple[int, ...]], Tensor]
-"""Hands out the tensor of a checkpoint name, in the shape asked for ([out, in] for linear weights)."""
+"""Hands out the tensor of a checkpoint name, in the shape asked for, which is the checkpoint's own."""
 
 
 def build(config: ModelConfig, take: Take) -> Decoder:
     """A decoder whose tensors all come from `take`, asked for once each and in a fixed order."""
-    embedding = take(embedding_name(config), (config.vocab_size, config.width))
-    positions = take("transformer.wpe.weight", (config.context, config.width)) if config.is_gpt2 else None
-    block = _gpt2_block if config.is_gpt2 else _llama_block
-    blocks = [block(config, i, take) for i in range(config.layers)]
-    final = "transformer.ln_f" if config.is_gpt2 else "model.norm"
-    norm = _norm(config, final, config.width, take)
-    head = embedding if config.tie_embeddings else take("lm_head.weight", (config.vocab_size, config.width))
-    rotation = None if config.is_gpt2 else Rotation(rope_frequencies(config), embedding.device)
+    names, vocabulary = config.names, (config.vocab_size, config.width)
+    embedding = take(f"{names.embedding}.weight", vocabulary)
+    positions = None
+    if names.positions is not None:
+        positions = take(f"{names.positions}.weight", (config.context, config.width))
+    blocks = [_block(config, i, take) for i in range(config.layers)]
+    norm = _norm(config, names.norm, config.width, take)
+    head = embedding if config.tie_embeddings else take(f"{names.head}.weight", vocabulary)
+    rotation = Rotation(config.ropes, embedding.device) if config.ropes else None
     return Decoder(config, embedding, positions, blocks, norm, head, rotation)
 
 
 def fresh(config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32) -> Decoder:
     """A randomly initialised decoder, a pure function of (config, seed): normal with deviation 0.02, and
     residual outputs smaller by the square root of twice the depth (Radford et al., GPT-2, 2019)."""
+    residual = tuple(f".{name.rsplit('.', 1)[-1]}" for name in (config.names.out, config.names.down))
 
     def take(name: str, shape: tuple[int, ...]) -> Tensor:
-        if name.endswith(".bias"):
+        if name.endswith(("bias", ".sinks")):
             return torch.zeros(shape, dtype=dtype)
         if len(shape) == 1:
-            return torch.ones(shape, dtype=dtype)
+            return torch.full(shape, 1.0 - config.norm_offset, dtype=dtype)
         generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(name.encode()))
-        is_residual = name.endswith(("o_proj.weight", "down_proj.weight", "c_proj.weight"))
+        is_residual = name.removesuffix(".weight").endswith(residual)
         deviation = 0.02 / (2 * config.layers) ** 0.5 if is_residual else 0.02
         return (torch.randn(shape, generator=generator) * deviation).to(dtype)
 
@@ -51,87 +57,169 @@ def fresh(config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32)
 
 def checkpoint_tensors(decoder: Decoder) -> Iterator[tuple[str, Tensor]]:
     """Every tensor under its checkpoint name, fused layers taken apart, in the checkpoint's own layout."""
-    config = decoder.config
-    yield embedding_name(config), decoder.embedding
+    names = decoder.config.names
+    yield f"{names.embedding}.weight", decoder.embedding
     if decoder.positions is not None:
-        yield "transformer.wpe.weight", decoder.positions
+        yield f"{names.positions}.weight", decoder.positions
     for i, block in enumerate(decoder.blocks):
-        for linear in (block.attention.qkv, block.attention.out, block.mlp.up, block.mlp.down):
+        prefix = names.block.format(i)
+        linears = [block.attention.qkv, block.attention.out]
+        if isinstance(block.mlp, Mixture):
+            assert names.experts is not None
+            yield from _mixture_out(block.mlp, prefix, names.experts)
+        else:
+            linears += [block.mlp.up, block.mlp.down]
+        for linear in linears:
             for part in linear.parts:
                 weight = linear.weight[part.start : part.stop]
-                yield f"{part.name}.weight", weight.T if config.is_gpt2 else weight
+                yield f"{part.name}.weight", weight.T if names.is_transposed else weight
                 if linear.bias is not None:
                     yield f"{part.name}.bias", linear.bias[part.start : part.stop]
-        prefix = f"transformer.h.{i}" if config.is_gpt2 else f"model.layers.{i}"
-        names = ("ln_1", "ln_2") if config.is_gpt2 else ("input_layernorm", "post_attention_layernorm")
-        yield from _norm_out(f"{prefix}.{names[0]}", block.attention_norm)
-        yield from _norm_out(f"{prefix}.{names[1]}", block.mlp_norm)
-        yield from _norm_out(f"{prefix}.self_attn.q_norm", block.attention.q_norm)
-        yield from _norm_out(f"{prefix}.self_attn.k_norm", block.attention.k_norm)
-    yield from _norm_out("transformer.ln_f" if config.is_gpt2 else "model.norm", decoder.norm)
+        for name, norm in (
+            (names.attention_norm, block.attention_norm),
+            (names.attention_post_norm, block.attention_post_norm),
+            (names.mlp_norm, block.mlp_norm),
+            (names.mlp_post_norm, block.mlp_post_norm),
+            (names.q_norm, block.attention.q_norm),
+            (names.k_norm, block.attention.k_norm),
+        ):
+            if norm is not None:
+                yield from norm.named_tensors(f"{prefix}.{name}")
+        if block.attention.sinks is not None:
+            yield f"{prefix}.{names.sinks}", block.attention.sinks
+    yield from decoder.norm.named_tensors(names.norm)
     if decoder.head is not decoder.embedding:
-        yield "lm_head.weight", decoder.head
+        yield f"{names.head}.weight", decoder.head
 
 
-def embedding_name(config: ModelConfig) -> str:
-    return "transformer.wte.weight" if config.is_gpt2 else "model.embed_tokens.weight"
+def _block(config: ModelConfig, layer: int, take: Take) -> Block:
+    names, experts = config.names, config.experts_of(layer)
+    prefix = names.block.format(layer)
 
+    def norm(name: str | None) -> Norm | None:
+        return None if name is None else _norm(config, f"{prefix}.{name}", config.width, take)
 
-def _llama_block(config: ModelConfig, layer: int, take: Take) -> Block:
-    prefix = f"model.layers.{layer}"
-    attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
-    q_out, kv_out = config.heads * config.head_width, config.kv_heads * config.head_width
-    projections = {f"{attention}.q_proj": q_out, f"{attention}.k_proj": kv_out, f"{attention}.v_proj": kv_out}
-    gates = {f"{mlp}.gate_proj": config.mlp_width, f"{mlp}.up_proj": config.mlp_width}
     return Block(
-        attention_norm=_norm(config, f"{prefix}.input_layernorm", config.width, take),
-        attention=Attention(
-            layer=layer,
-            qkv=_fused(projections, config.width, config.qkv_bias, take),
-            out=_fused({f"{attention}.o_proj": config.width}, q_out, config.out_bias, take),
-            q_norm=_norm(config, f"{attention}.q_norm", config.head_width, take) if config.qk_norm else None,
-            k_norm=_norm(config, f"{attention}.k_norm", config.head_width, take) if config.qk_norm else None,
-            heads=config.heads,
-            kv_heads=config.kv_heads,
-            head_width=config.head_width,
-            window=config.window_of(layer),
-        ),
-        mlp_norm=_norm(config, f"{prefix}.post_attention_layernorm", config.width, take),
-        mlp=Mlp(
-            up=_fused(gates, config.width, config.mlp_bias, take),
-            down=_fused({f"{mlp}.down_proj": config.width}, config.mlp_width, config.mlp_bias, take),
-            gated=True,
-        ),
+        attention_norm=norm(names.attention_norm),
+        attention=_attention(config, layer, prefix, take),
+        attention_post_norm=norm(names.attention_post_norm),
+        mlp_norm=norm(names.mlp_norm),
+        mlp=_mlp(config, prefix, take) if experts is None else _mixture(config, experts, prefix, take),
+        mlp_post_norm=norm(names.mlp_post_norm),
+        is_parallel=config.is_parallel,
     )
 
 
-def _gpt2_block(config: ModelConfig, layer: int, take: Take) -> Block:
-    prefix, width = f"transformer.h.{layer}", config.width
-    return Block(
-        attention_norm=_norm(config, f"{prefix}.ln_1", width, take),
-        attention=Attention(
-            layer=layer,
-            qkv=_fused({f"{prefix}.attn.c_attn": 3 * width}, width, True, take),
-            out=_fused({f"{prefix}.attn.c_proj": width}, width, True, take),
-            q_norm=None,
-            k_norm=None,
-            heads=config.heads,
-            kv_heads=config.heads,
-            head_width=config.head_width,
-            window=None,
-        ),
-        mlp_norm=_norm(config, f"{prefix}.ln_2", width, take),
-        mlp=Mlp(
-            up=_fused({f"{prefix}.mlp.c_fc": config.mlp_width}, width, True, take),
-            down=_fused({f"{prefix}.mlp.c_proj": width}, config.mlp_width, True, take),
-            gated=False,
-        ),
+def _attention(config: ModelConfig, layer: int, prefix: str, take: Take) -> Attention:
+    names, head = config.names, config.head_width
+    q_out, kv_out = config.heads * head, config.kv_heads * head
+    sizes = [q_out, kv_out, kv_out] if len(names.qkv) == 3 else [q_out + 2 * kv_out]
+    projections = {f"{prefix}.{name}": rows for name, rows in zip(names.qkv, sizes, strict=True)}
+
+    def norm(name: str | None, heads: int) -> Norm | None:
+        if config.qk_norm is None or name is None:
+            return None
+        width = head if config.qk_norm == "head" else heads * head
+        return _norm(config, f"{prefix}.{name}", width, take)
+
+    return Attention(
+        layer=layer,
+        qkv=_fused(config, projections, config.width, config.qkv_bias, take),
+        out=_fused(config, {f"{prefix}.{names.out}": config.width}, q_out, config.out_bias, take),
+        heads=config.heads,
+        kv_heads=config.kv_heads,
+        head_width=head,
+        scale=head**-0.5 if config.attention_scale is None else config.attention_scale,
+        q_norm=norm(names.q_norm, config.heads),
+        k_norm=norm(names.k_norm, config.kv_heads),
+        rope=config.rope_index(layer),
+        window=config.window_of(layer),
+        cap=config.attention_cap,
+        sinks=None if names.sinks is None else take(f"{prefix}.{names.sinks}", (config.heads,)),
+        is_interleaved=config.has_interleaved_qkv,
     )
 
 
-def _fused(outputs: dict[str, int], inputs: int, has_bias: bool, take: Take) -> Linear:
+def _mlp(config: ModelConfig, prefix: str, take: Take) -> Mlp:
+    names, middle = config.names, config.mlp_width
+    rows = middle * (2 if config.is_gated else 1) // len(names.up)
+    up = {f"{prefix}.{name}": rows for name in names.up}
+    return Mlp(
+        up=_fused(config, up, config.width, config.mlp_bias, take),
+        down=_fused(config, {f"{prefix}.{names.down}": config.width}, middle, config.mlp_bias, take),
+        middle=_middle(config),
+        is_adapted=config.experts is None,
+    )
+
+
+def _mixture(config: ModelConfig, experts: Experts, prefix: str, take: Take) -> Mixture:
+    names, count, middle = config.names.experts, experts.count, experts.width
+    assert names is not None, "a mixture without names"
+    router = {f"{prefix}.{names.router}": count}
+    up_bias = down_bias = None
+    if names.is_stacked:
+        up_name, down_name = f"{prefix}.{names.up[0]}", f"{prefix}.{names.down}"
+        up = take(up_name, (count, config.width, 2 * middle)).mT.contiguous()
+        down = take(down_name, (count, middle, config.width)).mT.contiguous()
+        if config.mlp_bias:
+            up_bias = take(f"{up_name}_bias", (count, 2 * middle))
+            down_bias = take(f"{down_name}_bias", (count, config.width))
+    else:
+        each_up, each_down = [], []
+        for e in range(count):
+            shape = (middle, config.width)
+            each_up.append(torch.cat([take(f"{prefix}.{n.format(e)}.weight", shape) for n in names.up]))
+            each_down.append(take(f"{prefix}.{names.down.format(e)}.weight", shape[::-1]))
+        up, down = torch.stack(each_up), torch.stack(each_down)
+    return Mixture(
+        router=_fused(config, router, config.width, config.mlp_bias, take),
+        up=up,
+        up_bias=up_bias,
+        down=down,
+        down_bias=down_bias,
+        active=experts.active,
+        is_normalised=experts.is_normalised,
+        middle=_middle(config),
+    )
+
+
+def _mixture_out(mixture: Mixture, prefix: str, names: ExpertNames) -> Iterator[tuple[str, Tensor]]:
+    yield from mixture.router.named_tensors(f"{prefix}.{names.router}")
+    if names.is_stacked:
+        up, down = f"{prefix}.{names.up[0]}", f"{prefix}.{names.down}"
+        yield up, mixture.up.mT
+        yield down, mixture.down.mT
+        if mixture.up_bias is not None and mixture.down_bias is not None:
+            yield f"{up}_bias", mixture.up_bias
+            yield f"{down}_bias", mixture.down_bias
+        return
+    for e in range(len(mixture.up)):
+        for name, weight in zip(names.up, mixture.up[e].chunk(len(names.up)), strict=True):
+            yield f"{prefix}.{name.format(e)}.weight", weight
+        yield f"{prefix}.{names.down.format(e)}.weight", mixture.down[e]
+
+
+def _middle(config: ModelConfig) -> Middle:
+    if config.activation == "clamped_swiglu":
+        return partial(ops.clamped_swiglu, alpha=config.swiglu_alpha, limit=config.swiglu_limit)
+    known: dict[tuple[str, bool], Middle] = {
+        ("silu", True): ops.silu_mul,
+        ("gelu_tanh", True): ops.gelu_tanh_mul,
+        ("gelu_tanh", False): partial(F.gelu, approximate="tanh"),
+        ("gelu", False): F.gelu,
+    }
+    return known[config.activation, config.is_gated]
+
+
+def _fused(config: ModelConfig, outputs: dict[str, int], inputs: int, has_bias: bool, take: Take) -> Linear:
     """One linear layer from the projections named, each with its count of output rows."""
-    weights = [take(f"{name}.weight", (rows, inputs)) for name, rows in outputs.items()]
+
+    def weight_of(name: str, rows: int) -> Tensor:
+        if config.names.is_transposed:
+            return take(f"{name}.weight", (inputs, rows)).T.contiguous()
+        return take(f"{name}.weight", (rows, inputs))
+
+    weights = [weight_of(name, rows) for name, rows in outputs.items()]
     biases = [take(f"{name}.bias", (rows,)) for name, rows in outputs.items()] if has_bias else []
     parts, start = [], 0
     for name, rows in outputs.items():
@@ -144,12 +232,5 @@ def _fused(outputs: dict[str, int], inputs: int, has_bias: bool, take: Take) -> 
 
 def _norm(config: ModelConfig, name: str, width: int, take: Take) -> Norm:
     weight = take(f"{name}.weight", (width,))
-    bias = take(f"{name}.bias", (width,)) if config.is_gpt2 else None
-    return Norm(weight, bias, config.norm_eps)
-
-
-def _norm_out(name: str, norm: Norm | None) -> Iterator[tuple[str, Tensor]]:
-    if norm is not None:
-        yield f"{name}.weight", norm.weight
-        if norm.bias is not None:
-            yield f"{name}.bias", norm.bias
+    bias = take(f"{name}.bias", (width,)) if config.norm_kind == "layer" else None
+    return Norm(weight, bias, config.norm_eps, config.norm_offset, config.norm_is_wide)

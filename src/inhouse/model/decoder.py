@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from inhouse import ops
 from inhouse.model.config import ModelConfig
-from inhouse.model.layers import Adapters, Attend, Block, Linear, Norm, Packed, Rotation
+from inhouse.model.layers import Adapters, Block, Linear, Norm, Packed, Rotation, Stream, Turns
 
 
 @dataclass(slots=True)
@@ -27,12 +27,14 @@ class Decoder:
     embedding: Tensor
     """[V, D]"""
     positions: Tensor | None
-    """[context, D] learned positions (GPT-2); the others rotate."""
+    """[context, D] learned positions; without them, positions turn."""
     blocks: list[Block]
     norm: Norm
     head: Tensor
     """[V, D]; the embedding itself when tied."""
     rotation: Rotation | None
+    served_head: ops.Matrix | None = None
+    """The head as serving holds it."""
     recompute: bool = False
     """Keep only each block's input for the backward pass: less memory, a third more work."""
 
@@ -48,7 +50,7 @@ class Decoder:
         self,
         tokens: Tensor,
         positions: Tensor,
-        attend: Attend,
+        attend: Stream,
         adapters: Adapters | None = None,
         rows: Tensor | None = None,
     ) -> Tensor:
@@ -59,20 +61,35 @@ class Decoder:
         rows       [N]       int64, which places of the stream are wanted; None is all
         returns    [N or T, D], after the final norm
         """
-        x = F.embedding(tokens, self.embedding)  # [T, D]
-        if self.positions is not None:
-            x = x + F.embedding(positions, self.positions)
-        rotation = None if self.rotation is None else self.rotation(positions, self.config.context)
+        x = self.embed(tokens, positions)  # [T, D]
+        turns = self.turns(positions, attend)
         for block in self.blocks:
             if self.recompute and torch.is_grad_enabled():
-                x = checkpoint(block, x, rotation, attend, adapters, use_reentrant=False)
+                x = checkpoint(block, x, turns, attend, adapters, use_reentrant=False)
             else:
-                x = block(x, rotation, attend, adapters)
+                x = block(x, turns, attend, adapters)
         return self.norm(x if rows is None else x[rows])
+
+    def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """The stream before the first block. tokens and positions [T] int64 → [T, D]."""
+        x = F.embedding(tokens, self.embedding)
+        if self.config.embedding_scale != 1:
+            # Rounded to the weights' type first, as it was in training.
+            x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype).item()
+        return x if self.positions is None else x + F.embedding(positions, self.positions)
+
+    def turns(self, positions: Tensor, attend: Stream) -> Turns:
+        """What rotary layers turn a stream's positions [T] int64 by."""
+        if self.rotation is None:
+            return ()
+        reach = attend.reach() if self.rotation.asks_reach else None
+        return self.rotation(positions, self.config.context, reach)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary. hidden [N, D] → [N, V] float32."""
-        return F.linear(hidden, self.head).float()
+        head = self.served_head
+        scores = F.linear(hidden, self.head) if head is None else head.product(hidden, None)
+        return ops.soft_cap(scores.float(), self.config.logit_cap)
 
     def score(self, sequences: list[list[int]], adapters: Adapters | None = None) -> Tensor:
         """Logits at every place of each sequence, one after the other: the plain oracle. → [sum of T, V]."""
@@ -80,17 +97,27 @@ class Decoder:
         positions = torch.cat([torch.arange(len(s)) for s in sequences]).to(self.device)
         return self.logits(self.forward(tokens, positions, Packed([len(s) for s in sequences]), adapters))
 
-    def lay_out_for_few_rows(self) -> None:
-        """For decoding, where each sequence brings one token a step. A head that is tied may become a
-        copy, so a decoder laid out like this is for serving alone: training it would untie them."""
+    def serve(self, quantization: str = "none") -> None:
+        """Lays every matrix out for the fastest products here, rounded to fewer bits where that is asked for. From
+        then on the decoder is for serving alone: there is nothing left to train or to save. Done once."""
+        if self.served_head is not None:
+            return
         for linear in self.linears():
-            linear.weight = ops.for_few_rows(linear.weight)
-        self.head = ops.for_few_rows(self.head)
+            linear.serve(quantization)
+        self.served_head = ops.for_serving(self.head, quantization)
+        if self.head is not self.embedding:
+            self.head = self.head.to("meta")
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of matrices that a step with one token reads."""
+        matrices = [linear.served or linear.weight for linear in self.linears()]
+        return sum(matrix.nbytes for matrix in [*matrices, self.served_head or self.head])
 
     def linears(self) -> Iterator[Linear]:
         """Every linear layer that an adapter may change, in order."""
         for block in self.blocks:
-            yield from (block.attention.qkv, block.attention.out, block.mlp.up, block.mlp.down)
+            yield from block.linears()
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight under the name of its first part, fused ones whole: what full tuning trains."""
@@ -98,25 +125,9 @@ class Decoder:
         if self.positions is not None:
             yield "positions", self.positions
         for i, block in enumerate(self.blocks):
-            attention = block.attention
-            for label, linear in (
-                ("qkv", attention.qkv),
-                ("out", attention.out),
-                ("up", block.mlp.up),
-                ("down", block.mlp.down),
-            ):
-                yield f"blocks.{i}.{label}.weight", linear.weight
-                if linear.bias is not None:
-                    yield f"blocks.{i}.{label}.bias", linear.bias
-            for label, norm in (
-                ("attention_norm", block.attention_norm),
-                ("q_norm", attention.q_norm),
-                ("k_norm", attention.k_norm),
-                ("mlp_norm", block.mlp_norm),
-            ):
-                if norm is not None:
-                    yield from _norm_tensors(f"blocks.{i}.{label}", norm)
-        yield from _norm_tensors("norm", self.norm)
+            for label, tensor in block.named_tensors():
+                yield f"blocks.{i}.{label}", tensor
+        yield from self.norm.named_tensors("norm")
         if self.head is not self.embedding:
             yield "head", self.head
 
@@ -144,9 +155,3 @@ def greedy(
             if tokens[-1] in stop:
                 break
     return tokens[len(prompt) :]
-
-
-def _norm_tensors(label: str, norm: Norm) -> Iterator[tuple[str, Tensor]]:
-    yield f"{label}.weight", norm.weight
-    if norm.bias is not None:
-        yield f"{label}.bias", norm.bias

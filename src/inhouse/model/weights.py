@@ -22,14 +22,16 @@ from inhouse.errors import BadCheckpoint, StorageFull
 from inhouse.model.build import build, checkpoint_tensors
 from inhouse.model.config import ModelConfig, read_json
 from inhouse.model.decoder import Decoder
+from inhouse.model.mxfp4 import dequantise
 
 MAX_HEADER_BYTES = 8 * 2**20
 MAX_TENSORS = 100_000
 UNSAFE_SUFFIXES = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+CONFIG = "config.json"
 SIDE_FILES = (
-    "config.json",
+    CONFIG,
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -38,8 +40,6 @@ SIDE_FILES = (
 )
 """What a base's folder holds beside its weights, as far as we read it."""
 
-_IGNORED_TENSORS = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
-
 
 def load_base(
     folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
@@ -47,24 +47,28 @@ def load_base(
     """The decoder of a Hugging Face folder. Raises BadCheckpoint naming the file, the fault and the cure."""
     refuse_unsafe(folder)
     config = ModelConfig.load(folder)
-    tensors = _Tensors(folder)
+    tensors = _Tensors(folder, config)
 
     def take(name: str, shape: tuple[int, ...]) -> Tensor:
-        is_transposed = config.is_gpt2 and len(shape) == 2 and name.split(".")[-2].startswith("c_")
-        tensor = tensors.take(name, shape[::-1] if is_transposed else shape)
-        return (tensor.T if is_transposed else tensor).to(device=device, dtype=dtype).contiguous()
+        if config.is_mxfp4 and tensors.has(f"{name}_blocks"):
+            return tensors.take_mxfp4(name, shape, torch.device(device), dtype)
+        return tensors.take(name, shape).to(device=device, dtype=dtype).contiguous()
 
     decoder = build(config, take)
-    tensors.finish(["lm_head.weight"] if config.tie_embeddings else [])
+    tensors.finish([f"{config.names.head}.weight"] if config.tie_embeddings else [])
     return decoder
 
 
 def save_base(decoder: Decoder, folder: Path, *, like: Path, dtype: torch.dtype | None = None) -> None:
-    """Writes a decoder as a Hugging Face folder, with config, tokenizer and template of the folder `like`."""
+    """Writes a decoder as a Hugging Face folder, with config, tokenizer and template of the folder `like`. What was
+    read from 4 bits is written as it is now, and the config says so."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in SIDE_FILES:
         if (like / name).is_file() and like != folder:
             shutil.copyfile(like / name, folder / name)
+    if decoder.config.is_mxfp4:
+        settings = {k: v for k, v in read_json(like / CONFIG).items() if k != "quantization_config"}
+        (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     tensors = {
         name: tensor.detach().to(device="cpu", dtype=dtype or tensor.dtype).contiguous().clone()
         for name, tensor in checkpoint_tensors(decoder)
@@ -146,8 +150,9 @@ def folder_digest(folder: Path) -> str:
 class _Tensors:
     """The tensors of all shards; each may be taken once, and none may be left over."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: ModelConfig) -> None:
         self.folder = folder
+        self.names = config.names
         self.files: dict[str, Any] = {}
         for file in shard_files(folder):
             read_header(file)
@@ -156,11 +161,36 @@ class _Tensors:
             except (SafetensorError, OSError) as e:
                 raise BadCheckpoint(f"{file}: damaged or cut short ({e}). Fetch it again.") from e
             for name in opened.keys():  # noqa: SIM118 - not a dict
-                # Some GPT-2 checkpoints leave out the prefix of the model's own module.
-                full = f"transformer.{name}" if name.startswith(("h.", "wte.", "wpe.", "ln_f.")) else name
-                self.files[full] = (opened, name)
+                self.files[self._full(name)] = (opened, name)
+
+    def has(self, name: str) -> bool:
+        return name in self.files
 
     def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        tensor = self._take(name, shape)
+        if not tensor.is_floating_point():
+            raise BadCheckpoint(
+                f"{self.folder}: {name} is {tensor.dtype}; quantised checkpoints are not read. Take the one in "
+                "bfloat16 or float16."
+            )
+        return tensor
+
+    def take_mxfp4(
+        self, name: str, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
+    ) -> Tensor:
+        """A stack [E, I, O] that lies in 4 bits, as [E, O, I / 32, 16] blocks with a scale each."""
+        count, inputs, outputs = shape
+        groups = -(-inputs // 32)
+        blocks = self._take(f"{name}_blocks", (count, outputs, groups, 16)).to(device)
+        scales = self._take(f"{name}_scales", (count, outputs, groups)).to(device)
+        if not blocks.dtype == scales.dtype == torch.uint8:
+            raise BadCheckpoint(f"{self.folder}: {name} is not in bytes, as MXFP4 is. Fetch it again.")
+        whole = torch.empty(count, outputs, inputs, device=device, dtype=dtype)
+        for expert in range(count):  # one at a time: on its way a number takes several times its room
+            whole[expert] = dequantise(blocks[expert], scales[expert], dtype)[..., :inputs]
+        return whole.mT
+
+    def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
         if name not in self.files:
             raise BadCheckpoint(f"{self.folder}: tensor {name} is missing, so the model cannot be whole.")
         opened, stored = self.files.pop(name)
@@ -169,13 +199,14 @@ class _Tensors:
             raise BadCheckpoint(
                 f"{self.folder}: {name} has shape {tuple(tensor.shape)}, config.json says {shape}."
             )
-        if not tensor.is_floating_point():
-            raise BadCheckpoint(
-                f"{self.folder}: {name} is {tensor.dtype}; quantised checkpoints are not read."
-            )
         return tensor
 
+    def _full(self, name: str) -> str:
+        """The name with the prefix that some checkpoints of a family leave out."""
+        prefix = self.names.optional_prefix
+        return name if not prefix or name.startswith((prefix, self.names.head)) else prefix + name
+
     def finish(self, allowed: list[str]) -> None:
-        left = [n for n in self.files if n not in allowed and not n.endswith(_IGNORED_TENSORS)]
+        left = [n for n in self.files if n not in allowed and not n.endswith(self.names.ignored)]
         if left:
             raise BadCheckpoint(f"{self.folder}: tensors that no layer takes: {', '.join(sorted(left)[:5])}.")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from inhouse.model.adapters import TrainedLora
 from inhouse.model.decoder import Decoder
+from inhouse.model.layers import Attention, Mixture, Mlp
 
 
 def training_operations(
@@ -21,21 +22,35 @@ def training_operations(
     gradient of its own, and 6 for the numbers of the adapter. The head works where there is loss alone.
     """
     tokens = sum(lengths)
-    linears = list(decoder.linears())
     products = 3 if lora is None else 2  # forward, the input's gradient, and the weight's unless it is frozen
-    total = 2.0 * products * tokens * sum(linear.weight.numel() for linear in linears)
+    numbers = sum(_attention_numbers(block.attention) + _mlp_numbers(block.mlp) for block in decoder.blocks)
+    total = 2.0 * products * tokens * numbers
     total += 2.0 * products * loss_tokens * decoder.head.numel()
     if lora is not None:
         total += 2.0 * 3 * tokens * sum(factor.numel() for _, factor in lora.named_tensors())
-        # Nothing below the first layer is trained, so its input needs no gradient.
-        first = linears[0]
-        spared = first.weight.numel() + sum(lora.factors[part.name][0].numel() for part in first.parts)
+        # Nothing below the first layers is trained, so their input needs no gradient.
+        block = decoder.blocks[0]
+        firsts = [block.attention.qkv, *(block.mlp.linears()[:1] if block.is_parallel else ())]
+        spared = sum(linear.weight.numel() for linear in firsts)
+        spared += sum(lora.factors[part.name][0].numel() for linear in firsts for part in linear.parts)
         total -= 2.0 * tokens * spared
     for block in decoder.blocks:
         attention = block.attention
         seen = sum(_pairs(length, attention.window) for length in lengths)
         total += 2.0 * 2 * 3 * attention.heads * attention.head_width * seen  # scores and mixing, thrice each
     return total
+
+
+def _attention_numbers(attention: Attention) -> int:
+    return attention.qkv.weight.numel() + attention.out.weight.numel()
+
+
+def _mlp_numbers(mlp: Mlp | Mixture) -> float:
+    """Numbers of matrices that a token is multiplied by; in a mixture the router's and those of its experts."""
+    if isinstance(mlp, Mlp):
+        return mlp.up.weight.numel() + mlp.down.weight.numel()
+    experts = (mlp.up.numel() + mlp.down.numel()) / len(mlp.up)
+    return mlp.router.weight.numel() + mlp.active * experts
 
 
 def _pairs(length: int, window: int | None) -> int:

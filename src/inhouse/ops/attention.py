@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inhouse.ops.scored import scored_attention
+
 WIDE_BELOW = 768
 """Segments shorter than this attend in float32 on a CPU: its bfloat16 attention is slower there (measured)."""
 
@@ -29,7 +31,15 @@ with the square of what is filled up."""
 
 
 def attend_segments(
-    q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], *, scale: float, window: int | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Sequence[int],
+    *,
+    scale: float,
+    window: int | None = None,
+    cap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """Each segment attends causally to itself and to nothing else.
 
@@ -37,27 +47,42 @@ def attend_segments(
     k, v     [T, G, K]  keys and values; H is a multiple of G (grouped-query attention)
     lengths  sum T      tokens of each segment, in stream order
     window   a token sees itself and at most window - 1 before it; None sees all
+    cap, sinks  as in `scored_attention`, which computes it where one is given
     """
+    how = _How(scale, window, cap, sinks)
     plan = _plan(tuple(lengths), q.device)
     if plan is None:
-        return _attend(q, k, v, 1, scale, window)
+        return _attend(q, k, v, 1, how)
     q, k, v = (_filled(x, plan) for x in (q, k, v))
     sizes = [count * length for count, length in plan.groups]
     parts = zip(plan.groups, q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
-    mixed = torch.cat([_attend(q_, k_, v_, count, scale, window) for (count, _), q_, k_, v_ in parts])
+    mixed = torch.cat([_attend(q_, k_, v_, count, how) for (count, _), q_, k_, v_ in parts])
     return _Unfill.apply(mixed, plan.places)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, count: int, scale: float, window: int | None) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class _How:
+    scale: float
+    window: int | None
+    cap: float | None
+    sinks: Tensor | None
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, count: int, how: _How) -> Tensor:
     """`count` segments of one length, one after the other: q [count · L, H, K], k, v [count · L, G, K]."""
     length, heads, groups = len(q) // count, q.shape[1], k.shape[1]
-    mask = None if window is None or window >= length else causal_mask(length, length, window, q.device)
+    window = None if how.window is None or how.window >= length else how.window
     q, k, v = (x.unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v))  # [count, H or G, L, K]
+    if how.cap is not None or how.sinks is not None:
+        seen = causal_mask(length, length, window, q.device)[None]  # [1, L, L]
+        mixed = scored_attention(q, k, v, seen, scale=how.scale, cap=how.cap, sinks=how.sinks)
+        return mixed.transpose(1, 2).flatten(0, 1)
+    mask = None if window is None else causal_mask(length, length, window, q.device)
     if q.dtype is torch.bfloat16 and q.device.type == "cpu" and length < WIDE_BELOW:
         attend = _by_products if length < PRODUCTS_BELOW else _in_float32
     else:
         attend = _fused
-    mixed = attend(q, k, v, mask, scale, heads // groups)
+    mixed = attend(q, k, v, mask, how.scale, heads // groups)
     return mixed.transpose(1, 2).flatten(0, 1)  # [count · L, H, K]
 
 

@@ -18,8 +18,11 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from inhouse.errors import BadCheckpoint, InvalidRequest
-from inhouse.schema import Message
+from inhouse.schema import Message, Tool, ToolCall
+from inhouse.text import tools as calling
 from inhouse.text.tokenizer import Tokenizer
+from inhouse.text.tools import PLAIN as PLAIN_CALLS
+from inhouse.text.tools import CallForm
 
 MAX_TEMPLATE_CHARS = 256 * 1024
 MAX_PROMPT_CHARS = 16 * 2**20
@@ -56,6 +59,7 @@ class ChatTemplate:
         except (jinja2.TemplateError, RecursionError) as e:
             raise BadCheckpoint(f"The chat template is not valid Jinja: {e}.") from e
         self.stop_ids = tokenizer.eos_ids | self._reply_end()
+        self._own_calls = self._find_calls()
 
     @classmethod
     def load(cls, folder: Path, tokenizer: Tokenizer) -> ChatTemplate:
@@ -74,9 +78,16 @@ class ChatTemplate:
             source = next((t.get("template") for t in source if t.get("name") == "default"), None)
         return cls(source if isinstance(source, str) else PLAIN, tokenizer)
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
+    @property
+    def calls(self) -> CallForm:
+        """How this checkpoint writes tool calls: its template's own form, or the plain one that it is told of."""
+        return self._own_calls or PLAIN_CALLS
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Ids that ask for the next reply. Raises InvalidRequest when the template refuses the conversation."""
-        return [i for text, _ in self._segments(messages, True) for i in self._encode(text)]
+        if self._own_calls is None:
+            messages, tools = calling.described(messages, tools), ()
+        return [i for text, _ in self._segments(messages, True, tools) for i in self._encode(text)]
 
     def example(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
         """Ids of a whole conversation, and for each whether it is trained: replies, up to their end token."""
@@ -89,13 +100,15 @@ class ChatTemplate:
             trained += [is_reply and i < end for i in range(len(piece))]
         return ids, trained
 
-    def render(self, messages: Sequence[Message], *, ask: bool) -> str:
+    def render(self, messages: Sequence[Message], *, ask: bool, tools: Sequence[Tool] = ()) -> str:
         """The template's text; `ask` ends it where a reply begins."""
+        more = {"tools": [self._inert(calling.wire(tool)) for tool in tools]} if tools else {}
         try:
             parts, size = [], 0
             for part in self._template.generate(
                 messages=[self._plain(m) for m in messages],
                 add_generation_prompt=ask,
+                **more,
                 **self._tokenizer.named,
             ):
                 size += len(part)
@@ -117,28 +130,30 @@ class ChatTemplate:
             ) from e
         return "".join(parts)
 
-    def _segments(self, messages: Sequence[Message], ask: bool) -> list[Segment]:
+    def _segments(self, messages: Sequence[Message], ask: bool, tools: Sequence[Tool] = ()) -> list[Segment]:
         """The conversation's text, cut where replies begin and end."""
         replies = [i for i, m in enumerate(messages) if m.role == "assistant"]
-        whole = self.render(messages, ask=ask)
+        whole = self.render(messages, ask=ask, tools=tools)
         if ask and len(replies) > MAX_CUT_REPLIES:
             return [(whole, False)]
         for kept in (
             replies,
             replies[-1:],
         ):  # a template may rewrite earlier replies: then only the last is cut out
-            segments = self._cut(messages, kept, whole)
+            segments = self._cut(messages, kept, whole, tools)
             if segments is not None:
                 return segments
         return [(whole, False)]
 
-    def _cut(self, messages: Sequence[Message], replies: list[int], whole: str) -> list[Segment] | None:
+    def _cut(
+        self, messages: Sequence[Message], replies: list[int], whole: str, tools: Sequence[Tool]
+    ) -> list[Segment] | None:
         """Segments around the replies, or None where the template does not only append."""
         segments: list[Segment] = []
         at = 0
         for i in replies:
-            start = self.render(messages[:i], ask=True)
-            end = self.render(messages[: i + 1], ask=False)
+            start = self.render(messages[:i], ask=True, tools=tools)
+            end = self.render(messages[: i + 1], ask=False, tools=tools)
             if not (end.startswith(start) and whole.startswith(end) and len(start) >= at):
                 return None
             segments += [
@@ -162,6 +177,23 @@ class ChatTemplate:
         tail = self._encode(told[len(asked) :].split("b", 1)[-1])
         return frozenset([t for t in tail if self._tokenizer.is_special(t)][:1])
 
+    def _find_calls(self) -> CallForm | None:
+        """The template's own form of calls; None where it has none, or is not told of tools."""
+        asked, tool = Message(role="user", content="a"), Tool(name="probe_first", description="probe_words")
+
+        def write(calls: Sequence[ToolCall]) -> str | None:
+            try:
+                start = self.render([asked], ask=True, tools=[tool])
+                called = Message(role="assistant", content="", tool_calls=tuple(calls))
+                told = self.render([asked, called], ask=False, tools=[tool])
+            except InvalidRequest:
+                return None
+            is_told = "probe_words" in start and told.startswith(start)
+            return told[len(start) :] if is_told else None
+
+        ends = [self._tokenizer.token_text(token) for token in sorted(self.stop_ids)]
+        return calling.find_form(write, ends)
+
     def _encode(self, text: str) -> list[int]:
         return [
             i for piece in text.split(_SEAM) if piece for i in self._tokenizer.encode(piece, special=False)
@@ -173,7 +205,26 @@ class ChatTemplate:
         plain: dict[str, Any] = {"role": role, "content": self._as_text(message.text)}
         if message.name is not None:
             plain["name"] = self._as_text(message.name)
+        if message.tool_call_id is not None:
+            plain["tool_call_id"] = self._as_text(message.tool_call_id)
+        if message.tool_calls:
+            plain["tool_calls"] = [
+                {
+                    "type": "function",
+                    "id": self._as_text(call.id),
+                    "function": {"name": call.name, "arguments": self._inert(json.loads(call.arguments))},
+                }
+                for call in message.tool_calls
+            ]
         return plain
+
+    def _inert(self, value: Any) -> Any:
+        """A JSON value whose texts cannot read as special tokens."""
+        if isinstance(value, dict):
+            return {self._as_text(key): self._inert(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._inert(each) for each in value]
+        return self._as_text(value) if isinstance(value, str) else value
 
     def _as_text(self, text: str) -> str:
         """The text with a seam inside whatever would read as a special token. Raises InvalidRequest."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from inhouse import ops
 from inhouse.data.examples import Example
 from inhouse.data.pack import pack, split
+from inhouse.errors import InvalidRequest
 from inhouse.model.decoder import Decoder
 from inhouse.model.layers import Packed
 from inhouse.tune.grouped import Factors, Place, SideBySide, Span, places
@@ -272,9 +273,14 @@ class _Pool:
     def __init__(self, decoder: Decoder, settings: ExpertSettings, rank: int, rate: float) -> None:
         self.decoder, self.settings, self.rank, self.rate = decoder, settings, rank, rate
         block = max(0, len(decoder.blocks) - settings.layers)
-        mixes_tokens = settings.modules & {"q", "k", "v", "out"}
+        mixes_tokens = settings.modules & {"q", "k", "v", "out"} or decoder.blocks[block].is_parallel
         self.cut = Cut(block, "attention" if mixes_tokens else "mlp")
         self.places = places(decoder, block, settings.modules)
+        if not self.places:
+            raise InvalidRequest(
+                "Experts of facts change the MLP of a base's last block, and this base has a mixture of experts there, "
+                "which is not adapted. Make the memory without experts, or on a base without a mixture."
+            )
         self.seats: list[_Seat] = []
         self.factors: list[Tensor] = []
         """Every place's A, then every place's B; `moments` are Adam's two for each."""
@@ -308,7 +314,7 @@ class _Pool:
         adapters = SideBySide(self.places, Factors.of(factors), self._spans, known)
         hidden = tail(self.decoder, trunk, self.cut, adapters)
         loss, losses, is_best = ops.chunked_cross_entropy(
-            hidden, self.decoder.head, trunk.targets, self._weights
+            hidden, self.decoder.head, trunk.targets, self._weights, cap=self.decoder.config.logit_cap
         )
         gradients = torch.autograd.grad(loss, factors)
         self.factors = [f.detach() for f in factors]
@@ -472,7 +478,8 @@ def _whole_path(
     weights = torch.zeros(len(batch.targets), device=decoder.device)
     with torch.no_grad():
         hidden = decoder.forward(batch.tokens, batch.positions, Packed(batch.lengths), adapters, batch.rows)
-        _, losses, is_best = ops.chunked_cross_entropy(hidden, decoder.head, batch.targets, weights)
+        cap = decoder.config.logit_cap
+        _, losses, is_best = ops.chunked_cross_entropy(hidden, decoder.head, batch.targets, weights, cap=cap)
     return _marks(cases, losses, is_best)
 
 

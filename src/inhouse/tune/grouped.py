@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from inhouse.model.decoder import Decoder
-from inhouse.model.layers import Block, Linear, Part
+from inhouse.model.layers import Block, Linear, Mlp, Part
 
 Span = tuple[int, int]
 """From where to where in the stream."""
@@ -157,9 +157,7 @@ def _kinds(block: Block) -> list[tuple[Linear, list[set[str]]]]:
         return linear, [{k} for k in kinds] if len(linear.parts) == len(kinds) else [set(kinds)]
 
     attention, mlp = block.attention, block.mlp
-    return [
-        of(attention.qkv, ("q", "k", "v")),
-        of(attention.out, ("out",)),
-        of(mlp.up, ("gate", "up")),
-        of(mlp.down, ("down",)),
-    ]
+    found = [of(attention.qkv, ("q", "k", "v")), of(attention.out, ("out",))]
+    if isinstance(mlp, Mlp) and mlp.is_adapted:
+        found += [of(mlp.up, ("gate", "up")), of(mlp.down, ("down",))]
+    return found

@@ -30,4 +30,6 @@ def supervised(
     """Cross-entropy of the replies' tokens, in natural logarithms."""
     hidden = decoder.forward(batch.tokens, batch.positions, Packed(batch.lengths), adapters, batch.rows)
     weights = torch.full((len(batch.targets),), weight, device=hidden.device)
-    return ops.chunked_cross_entropy(hidden, decoder.head, batch.targets, weights)
+    return ops.chunked_cross_entropy(
+        hidden, decoder.head, batch.targets, weights, cap=decoder.config.logit_cap
+    )

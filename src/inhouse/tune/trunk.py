@@ -12,17 +12,17 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from inhouse.data.examples import Example
 from inhouse.data.pack import pack
 from inhouse.model.decoder import Decoder
-from inhouse.model.layers import Adapters, Linear, Packed
+from inhouse.model.layers import Adapters, Linear, Mlp, Packed
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where the frozen trunk ends: before a block's attention, or between its attention and its MLP."""
+    """Where the frozen trunk ends: before a block's attention, or between its attention and its MLP, if the one follows
+    the other."""
 
     block: int
     before: Literal["attention", "mlp"]
@@ -30,7 +30,10 @@ class Cut:
     def first(self, decoder: Decoder) -> Linear:
         """The linear layer that is computed first behind the cut; its own product is part of the trunk."""
         block = decoder.blocks[self.block]
-        return block.attention.qkv if self.before == "attention" else block.mlp.up
+        if self.before == "attention":
+            return block.attention.qkv
+        assert isinstance(block.mlp, Mlp) and not block.is_parallel, "no cut between attention and this MLP"
+        return block.mlp.up
 
     def is_at_rows(self, decoder: Decoder) -> bool:
         """Whether nothing behind the cut mixes tokens, so that only places with loss are needed."""
@@ -63,17 +66,13 @@ def compute(decoder: Decoder, groups: Sequence[Sequence[Example]], cut: Cut) -> 
     whole = pack([example for group in groups for example in group]).to(decoder.device)
     attend = Packed(whole.lengths)
     with torch.no_grad():
-        x = F.embedding(whole.tokens, decoder.embedding)  # [T, D]
-        if decoder.positions is not None:
-            x = x + F.embedding(whole.positions, decoder.positions)
-        rotation = (
-            None if decoder.rotation is None else decoder.rotation(whole.positions, decoder.config.context)
-        )
+        x = decoder.embed(whole.tokens, whole.positions)  # [T, D]
+        turns = decoder.turns(whole.positions, attend)
         for block in decoder.blocks[: cut.block]:
-            x = block(x, rotation, attend, None)
+            x = block(x, turns, attend, None)
         block = decoder.blocks[cut.block]
         if cut.before == "mlp":
-            x = x + block.attention(block.attention_norm(x), rotation, attend, None)
+            x = x + block.mix(x, turns, attend, None)
         if cut.is_at_rows(decoder):
             x = x[whole.rows]  # [N, D]
         product = _product(decoder, x, cut)
@@ -113,22 +112,31 @@ def tail(decoder: Decoder, trunk: Trunk, cut: Cut, adapters: Adapters) -> Tensor
     """
     x = trunk.hidden
     attend = Packed(trunk.lengths)
-    rotation = None if decoder.rotation is None else decoder.rotation(trunk.positions, decoder.config.context)
+    turns = decoder.turns(trunk.positions, attend)
     last = len(decoder.blocks) - 1
 
     def attend_rows(
-        layer: int, q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        rotation: tuple[Tensor, Tensor] | None,
+        *,
+        scale: float,
+        window: int | None,
+        cap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
-        return attend(layer, q, k, v, scale=scale, window=window)[trunk.rows]
+        return attend(layer, q, k, v, rotation, scale=scale, window=window, cap=cap, sinks=sinks)[trunk.rows]
 
     for i in range(cut.block, last + 1):
         block = decoder.blocks[i]
+        before = x
         if i > cut.block or cut.before == "attention":
-            update = block.attention(
-                block.attention_norm(x), rotation, attend_rows if i == last else attend, adapters
-            )
-            x = (x[trunk.rows] if i == last else x) + update
-        x = x + block.mlp(block.mlp_norm(x), adapters)
+            added = block.mix(x, turns, attend_rows if i == last else attend, adapters)
+            before = x[trunk.rows] if i == last else x
+            x = before + added
+        x = x + block.feed(before if block.is_parallel else x, adapters)
     return decoder.norm(x)
 
 
@@ -136,4 +144,4 @@ def _product(decoder: Decoder, x: Tensor, cut: Cut) -> Tensor:
     """What the first linear layer behind the cut makes of the stream there."""
     block = decoder.blocks[cut.block]
     norm = block.attention_norm if cut.before == "attention" else block.mlp_norm
-    return cut.first(decoder).product(norm(x))
+    return cut.first(decoder).product(x if norm is None else norm(x))

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from inhouse import device as devices
+from inhouse import ops
 from inhouse.errors import BadCheckpoint
 from inhouse.model.decoder import Decoder
 from inhouse.model.locate import locate
@@ -64,6 +65,7 @@ def open_base(
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    ops.kernels.prefer(settings.kernels)
     device = devices.pick(settings.device)
     folder = folder_of(card, artifacts)
     tokenizer = Tokenizer.load(folder)

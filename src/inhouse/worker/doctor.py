@@ -6,6 +6,8 @@ import json
 import platform
 from typing import Any
 
+from inhouse.errors import InvalidRequest
+
 
 def report() -> str:
     """A JSON object: torch's build, the devices, the probes that failed, and a measured matrix product."""
@@ -14,12 +16,17 @@ def report() -> str:
         import torch
 
         from inhouse import device as devices
+        from inhouse import ops, settings
     except ImportError as e:
         found["error"] = f"{e}"
         found["cure"] = (
             "pip install 'inhouse[worker]', with the build of torch that fits this machine's hardware"
         )
         return json.dumps(found)
+    try:
+        ops.kernels.prefer(settings.load().kernels)
+    except InvalidRequest as e:
+        return json.dumps(found | {"error": str(e), "cure": "Mend the setting, or unset it."})
     discovery = devices.discover()
     found["torch"] = torch.__version__
     found["threads"] = torch.get_num_threads()
@@ -33,6 +40,10 @@ def report() -> str:
             "matrix_unit": d.capabilities.matrix_unit,
             "dtype": str(d.dtype()).removeprefix("torch."),
             "matrix_gflops": round(devices.matrix_peak(d.torch_device, d.dtype()) / 1e9, 1),
+            "kernels": [
+                {"op": c.op, "name": c.name, "passed_over": [{"name": n, "why": w} for n, w in c.passed_over]}
+                for c in (ops.kernels.choose(op, d.torch_device) for op in ops.kernels.operations)
+            ],
         }
         for d in discovery.devices
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from inhouse.schema import Delta, MemoryOutcome, TokenLogprob, Usage
+from inhouse.schema import CallDelta, Delta, MemoryOutcome, TokenLogprob, Usage
 from inhouse.server.calls import Call
 
 LEAST_LOGPROB = -9999.0
@@ -17,12 +17,14 @@ class Choice:
     """One choice, gathered from its deltas."""
 
     text: list[str] = field(default_factory=list)
+    calls: list[CallDelta] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: str | None = None
     memory: MemoryOutcome | None = None
 
     def add(self, delta: Delta) -> None:
         self.text.append(delta.text)
+        self.calls += delta.calls
         self.logprobs += delta.logprobs or ()
         self.finish_reason = delta.finish_reason or self.finish_reason
         self.memory = delta.memory or self.memory
@@ -50,8 +52,10 @@ def frame(call: Call, id: str, object: str, created: int) -> dict[str, Any]:
     return keys | {"x_adapter": call.adapter} if call.adapter else keys
 
 
-def usage_wire(usage: Usage) -> dict[str, int]:
-    return usage.model_dump()
+def usage_wire(usage: Usage) -> dict[str, Any]:
+    """As OpenAI tells it: what was found computed is a detail of the prompt's tokens."""
+    counted = usage.model_dump(exclude={"cached_tokens"})
+    return counted | {"prompt_tokens_details": {"cached_tokens": usage.cached_tokens}}
 
 
 def finite(logprob: float | None) -> float | None:

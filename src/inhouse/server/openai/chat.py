@@ -21,8 +21,18 @@ from inhouse.server import bases, body, gateway, memory
 from inhouse.server.auth import caller
 from inhouse.server.calls import Call, until_gone
 from inhouse.server.memory import Memory
-from inhouse.server.openai.answer import finite, frame, gather, usage_wire
+from inhouse.server.openai.answer import Choice, finite, frame, gather, usage_wire
+from inhouse.server.openai.formats import ResponseFormat, structure_of
 from inhouse.server.openai.sampling import Inference
+from inhouse.server.openai.tools import (
+    MAX_TOOLS,
+    MessageCall,
+    ToolChoice,
+    Tools,
+    calls_wire,
+    news_wire,
+    use_of,
+)
 from inhouse.server.replies import Json
 from inhouse.server.streams import EventStream
 from inhouse.store import ids
@@ -38,28 +48,41 @@ class ContentPart(body.RequestBody):
 class ChatMessage(body.RequestBody):
     """One turn. The fields typed None come back from SDKs that echo a reply; they must be empty."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[ContentPart], Field(min_length=1)]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | Annotated[list[ContentPart], Field(min_length=1)] | None = None
     name: Annotated[str, Field(max_length=64)] | None = None
+    tool_calls: Annotated[list[MessageCall], Field(min_length=1, max_length=MAX_TOOLS)] | None = None
+    tool_call_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     refusal: None = None
     annotations: Annotated[list[None], Field(max_length=0)] | None = None
     audio: None = None
     function_call: None = None
-    tool_calls: None = None
 
-
-class TextFormat(body.RequestBody):
-    type: Literal["text"]
+    def message(self, at: str) -> Message:
+        """The turn as engines take it. Raises InvalidRequest for fields that its role does not have, or lacks."""
+        if self.content is None and self.tool_calls is None:
+            raise _missing(f"{at}.content")
+        if self.role == "tool" and self.tool_call_id is None:
+            raise _missing(f"{at}.tool_call_id")
+        for field, role in (("tool_calls", "assistant"), ("tool_call_id", "tool")):
+            if getattr(self, field) is not None and self.role != role:
+                raise InvalidRequest(
+                    f"Only the role {role} has {field}. Leave it out.", param=f"{at}.{field}"
+                )
+        parts = self.content
+        return Message(
+            role=self.role,
+            content=[TextPart(type="text", text=p.text) for p in parts] if isinstance(parts, list) else parts,
+            name=self.name,
+            tool_calls=tuple(call.call for call in self.tool_calls or ()),
+            tool_call_id=self.tool_call_id,
+        )
 
 
 class ChatRequest(Inference):
     """The body of a chat completion."""
 
-    only_these: ClassVar[dict[str, str]] = Inference.only_these | {
-        "response_format": '{"type": "text"}',
-        "modalities": '["text"]',
-        "tool_choice": "none, as it has no tools",
-    }
+    only_these: ClassVar[dict[str, str]] = Inference.only_these | {"modalities": '["text"]'}
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=10_000)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -69,10 +92,11 @@ class ChatRequest(Inference):
     x_memory: memory.Name | memory.MemoryRequest | None = None
     """The memory whose facts to answer from beside the model, by name, or with how to use it."""
 
+    response_format: ResponseFormat | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: TextFormat | None = None
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
-    tool_choice: Literal["none"] | None = None
 
     audio: None = None
     function_call: None = None
@@ -81,7 +105,6 @@ class ChatRequest(Inference):
     prediction: None = None
     prompt_cache_options: None = None
     reasoning_effort: None = None
-    tools: None = None
     verbosity: None = None
     web_search_options: None = None
 
@@ -103,10 +126,13 @@ class ChatRequest(Inference):
         return EngineRequest(
             id=id,
             project=project,
-            messages=tuple(_message(m) for m in self.messages),
+            priority=self.priority,
+            messages=tuple(m.message(f"messages[{i}]") for i, m in enumerate(self.messages)),
             adapter=adapter,
             n=self.choices,
             memory=use,
+            structure=structure_of(self.response_format, self.structured_outputs),
+            tools=use_of(self.tools, self.tool_choice, self.parallel_tool_calls is not False),
             whole=not self.stream,
             sampling=self.sampling(
                 max_new_tokens=asked, logprobs=(self.top_logprobs or 0) if self.logprobs else None
@@ -141,7 +167,7 @@ async def create(request: Request) -> Response:
             "choices": [
                 {
                     "index": i,
-                    "message": {"role": "assistant", "content": "".join(choice.text), "refusal": None},
+                    "message": _reply(choice),
                     "logprobs": _logprobs(choice.logprobs) if asked.logprobs else None,
                     "finish_reason": choice.finish_reason,
                 }
@@ -180,6 +206,8 @@ async def _chunks(
             content = b'{"content":%b}' % orjson.dumps(delta.text)
             logprobs = orjson.dumps(_logprobs(delta.logprobs or ())) if asked.logprobs else b"null"
             out = chunk(delta.index, content, logprobs=logprobs)
+        if delta.calls:
+            out += chunk(delta.index, b'{"tool_calls":%b}' % orjson.dumps(news_wire(delta.calls)))
         if delta.finish_reason:
             more = b""
             if known:
@@ -198,11 +226,16 @@ async def _chunks(
         yield b'data: %b,"choices":[],"usage":%b}\n\n' % (fixed, orjson.dumps(usage_wire(call.usage)))
 
 
-def _message(m: ChatMessage) -> Message:
-    parts = (
-        m.content if isinstance(m.content, str) else [TextPart(type="text", text=p.text) for p in m.content]
-    )
-    return Message(role=m.role, content=parts, name=m.name)
+def _missing(param: str) -> InvalidRequest:
+    return InvalidRequest(f"{param} is required.", param=param, code="missing_required_parameter")
+
+
+def _reply(choice: Choice) -> dict[str, Any]:
+    text = "".join(choice.text)
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if choice.calls:
+        message |= {"content": text or None, "tool_calls": calls_wire(choice.calls)}
+    return message
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:

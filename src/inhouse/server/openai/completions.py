@@ -21,6 +21,7 @@ from inhouse.server import bases, body, gateway
 from inhouse.server.auth import caller
 from inhouse.server.calls import Call, until_gone
 from inhouse.server.openai.answer import finite, frame, gather, usage_wire
+from inhouse.server.openai.formats import structure_of
 from inhouse.server.openai.sampling import Inference
 from inhouse.server.replies import Json
 from inhouse.server.streams import EventStream
@@ -72,16 +73,19 @@ class CompletionRequest(Inference):
                 f"ask for {MAX_CHOICES}. Send several requests.",
                 param="n",
             )
+        structure = structure_of(None, self.structured_outputs)
         sampling = self.sampling(max_new_tokens=asked, logprobs=self.logprobs)
         return [
             EngineRequest(
                 id=f"{id}-{i}",
                 project=project,
+                priority=self.priority,
                 prompt=prompt if isinstance(prompt, str) else None,
                 tokens=None if isinstance(prompt, str) else tuple(prompt),
                 adapter=adapter,
                 n=self.choices,
                 echo=bool(self.echo),
+                structure=structure,
                 whole=not self.stream,
                 sampling=sampling,
             )

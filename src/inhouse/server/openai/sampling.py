@@ -3,8 +3,9 @@
 Here is the one list of fields that are accepted without effect, each because having none is what was asked:
 `user`, `safety_identifier`, `prompt_cache_key`, `prompt_cache_retention`, `metadata` (labels for the caller's
 own use), `store: false`, `service_tier: auto | default`, `stream_options.include_obfuscation: false`, and in
-chat `parallel_tool_calls`, `tool_choice: none`, `response_format: {"type": "text"}`, `modalities: ["text"]`:
-what happens without them.
+chat `tool_choice: none` and `parallel_tool_calls` without tools, `response_format: {"type": "text"}`,
+`modalities: ["text"]`: what happens without them. A schema's name and description are labels too, and `strict` says
+what is so anyway.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from inhouse.errors import InvalidRequest
-from inhouse.schema import Sampling
+from inhouse.schema import Priority, Sampling
 from inhouse.server.body import RequestBody
+from inhouse.server.openai.formats import StructuredOutputs
 
 SMALLEST_TOP_P = 1e-6
 """OpenAI allows top_p 0; the smallest nucleus is the most likely token."""
@@ -45,7 +47,7 @@ class StreamOptions(RequestBody):
 class Inference(RequestBody):
     """What any request for tokens may say."""
 
-    only_these: ClassVar[dict[str, str]] = {"store": "false", "service_tier": "auto and default"}
+    only_these: ClassVar[dict[str, str]] = {"store": "false", "service_tier": "auto, default and flex"}
 
     model: Annotated[str, Field(min_length=1, max_length=512)]
     stream: bool | None = None
@@ -64,6 +66,7 @@ class Inference(RequestBody):
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    structured_outputs: StructuredOutputs | None = None
 
     user: str | None = None
     safety_identifier: str | None = None
@@ -71,11 +74,16 @@ class Inference(RequestBody):
     prompt_cache_retention: str | None = None
     metadata: Metadata | None = None
     store: Literal[False] | None = None
-    service_tier: Literal["auto", "default"] | None = None
+    service_tier: Literal["auto", "default", "flex"] | None = None
 
     @property
     def choices(self) -> int:
         return self.n or 1
+
+    @property
+    def priority(self) -> Priority:
+        """OpenAI's flex is our batch: it takes what other requests leave."""
+        return "batch" if self.service_tier == "flex" else "interactive"
 
     @property
     def wants_usage(self) -> bool:

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from inhouse.errors import InternalError, InvalidRequest
+from inhouse.schema import Structure
+from inhouse.text import taster
+from inhouse.text.grammar import Grammars, Matcher, grammar_of
+from inhouse.text.tokenizer import Tokenizer
+from tests import tiny
+
+from .schemas import BOMBS, KEPT, NULL, REFUSED, closed
+
+VOCABULARY = 264
+END = 2
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tiny.write_tokenizer(folder)
+    return Tokenizer.load(folder)
+
+
+@pytest.fixture(scope="module")
+def grammars(tokenizer: Tokenizer) -> Grammars:
+    return Grammars(tokenizer, VOCABULARY, [END])
+
+
+def matcher(grammars: Grammars, **kind: Any) -> Matcher:
+    structure = Structure(param="response_format", **kind)
+    return grammars.matcher(grammar_of(structure), param=structure.param)
+
+
+def allowed(at: Matcher) -> list[int]:
+    mask = at.mask()
+    return [i for i in range(VOCABULARY) if mask[i // 8] >> i % 8 & 1]
+
+
+def wander(at: Matcher, tokenizer: Tokenizer, dice: random.Random, most: int = 600) -> str | None:
+    """A reply that chance writes, leaning towards ends; None where it finds none in time."""
+    at, text = at.clone(), b""
+    closers = {tokenizer.encode(c, special=False)[0] for c in '"}],'} | {END}
+    for _ in range(most):
+        if at.is_complete:
+            return text.decode()
+        choices = allowed(at)
+        ends = [token for token in choices if token in closers]
+        token = dice.choice(ends if ends and dice.random() < 0.4 else choices)
+        at.consume(token)
+        if token == END:
+            return text.decode()
+        text += tokenizer.token_bytes(token)
+    return None
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_whatever_a_schema_lets_through_parses_and_validates(
+    grammars: Grammars, tokenizer: Tokenizer, name: str
+) -> None:
+    schema, dice = KEPT[name], random.Random(name)
+    validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)(schema)
+    start = matcher(grammars, json_schema=schema)
+    replies = [reply for _ in range(25) if (reply := wander(start, tokenizer, dice)) is not None]
+    assert len(replies) >= 10
+    for reply in replies:
+        validator.validate(json.loads(reply))
+
+
+def test_dates_and_times_are_such_that_programs_can_read(grammars: Grammars, tokenizer: Tokenizer) -> None:
+    dice = random.Random(1)
+    days = matcher(grammars, json_schema=KEPT["date"])
+    moments = matcher(grammars, json_schema=KEPT["date-time"])
+    for _ in range(40):
+        date.fromisoformat(json.loads(wander(days, tokenizer, dice) or "null"))
+        datetime.fromisoformat(json.loads(wander(moments, tokenizer, dice) or "null"))
+    for day, is_real in (
+        ("2023-02-29", False),
+        ("1900-02-29", False),
+        ("2024-02-29", True),
+        ("2000-02-29", True),
+    ):
+        assert days.accepts(f'"{day}"') is is_real
+    assert not days.accepts('"0000-01-01"')
+    assert moments.accepts('"2024-02-29T10:00:59Z"')
+    assert not moments.accepts('"2024-02-29T10:00:60Z"')
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_promised_is_refused_with_its_place_and_a_cure(grammars: Grammars, name: str) -> None:
+    schema, said = REFUSED[name]
+    with pytest.raises(InvalidRequest) as refused:
+        matcher(grammars, json_schema=schema)
+    assert refused.value.param == "response_format"
+    assert said in refused.value.message
+    assert refused.value.message.count(". ") >= 1, "a message says what, and what to do"
+
+
+def test_a_name_has_one_spelling_so_that_no_value_is_written_over(grammars: Grammars) -> None:
+    at = matcher(grammars, json_schema={"type": "object", "properties": {"a": {"type": "integer"}}})
+    assert at.accepts('{"a":1,"b":"x"}')
+    assert not at.accepts('{"a":1,"a":"x"}')
+    assert not at.accepts('{"a":1,"\\u0061":"x"}')
+
+
+def test_white_space_cannot_go_on_for_ever(grammars: Grammars) -> None:
+    at = matcher(grammars, json_schema={"type": "object"})
+    assert at.accepts('{\n  "a": [\n    1,\n    2\n  ]\n}')
+    assert not at.accepts('{\n\n\n"a": 1}')
+    assert not at.accepts('{"a": ' + " " * 40 + "1}")
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_hostile_schema_is_refused_within_bounds(grammars: Grammars, name: str) -> None:
+    """Each once built by the library alone ends the process, takes seconds or fills the memory, or is merely too
+    large; that this process goes on is part of the test."""
+    taster.shared().taste("start: /a/")  # its process is there: what is measured is the grammar
+    began = time.process_time(), time.monotonic()
+    with pytest.raises(InvalidRequest) as refused:
+        matcher(grammars, json_schema=BOMBS[name])
+    assert time.process_time() - began[0] < 1.0
+    assert time.monotonic() - began[1] < 20.0, (
+        "another process's second, on a machine that others use as well"
+    )
+    assert refused.value.param == "response_format"
+    assert len(refused.value.message) < 600
+
+
+HOSTILE_LARK = {
+    "rules in a chain": "start: r0\n" + "\n".join(f"r{i}: r{i + 1}" for i in range(4000)) + '\nr4000: "a"',
+    "terminals in a chain": "start: R0\n"
+    + "\n".join(f"R{i}: R{i + 1}" for i in range(4000))
+    + '\nR4000: "a"',
+    "parentheses": "start: " + "(" * 20_000 + '"a"' + ")" * 20_000,
+    "alternatives": "start: " + " | ".join(f'"{i}"' for i in range(9000)),
+    "nothing at all": "start: x\nx: x",
+    "no grammar": "hello",
+    "a schema that is none": 'start: %json {"type": "strng"}',
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_LARK)
+def test_a_hostile_grammar_is_refused(grammars: Grammars, name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        matcher(grammars, grammar=HOSTILE_LARK[name])
+
+
+@pytest.mark.parametrize("name", ["rules in a chain", "terminals in a chain"])
+def test_without_the_taster_a_hostile_grammar_ends_the_process(name: str) -> None:
+    """The control: the same grammar, given to the library as the engine would."""
+    code = (
+        "import sys; from llguidance import LLMatcher, LLTokenizer\n"
+        "print(LLMatcher(LLTokenizer('byte'), sys.stdin.read(), log_level=0).is_error())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=HOSTILE_LARK[name], capture_output=True, text=True, check=False
+    )
+    assert done.returncode < 0, "a signal ended it"
+
+
+def test_a_refusal_is_remembered_and_so_is_a_grammar(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidRequest):
+        matcher(grammars, grammar="start: nobody_1")
+    matcher(grammars, regex="remembered")
+    monkeypatch.setattr(taster.Taster, "taste", lambda self, grammar: pytest.fail("it was tasted again"))
+    with pytest.raises(InvalidRequest, match="nobody_1"):
+        matcher(grammars, grammar="start: nobody_1")
+    assert matcher(grammars, regex="remembered").accepts("remembered")
+
+
+def test_the_taster_lives_on_after_a_grammar_that_ended_it() -> None:
+    own = taster.Taster()
+    try:
+        assert own.taste('start: "a"') is None
+        assert "Make it smaller" in (own.taste(HOSTILE_LARK["rules in a chain"]) or "")
+        assert own.taste('start: "a"') is None
+    finally:
+        own.close()
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="only some systems can limit a process's memory"
+)
+def test_the_taster_s_memory_is_bounded() -> None:
+    code = "from inhouse.text import taster; taster.MEMORY_BYTES = 16 * 2**20; taster.main()"
+    large = "start: " + " | ".join(f'"{i}"' for i in range(7000))
+    for grammar, is_whole in (('start: "a"', True), (large, False)):
+        tasted = subprocess.run(
+            [sys.executable, "-c", code],
+            input=json.dumps(grammar) + "\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (tasted.returncode == 0 and bool(tasted.stdout)) is is_whole
+
+
+@pytest.mark.parametrize(
+    ("kind", "yes", "no"),
+    [
+        ({"regex": r"[a-c]{2}/\d+"}, ["ab/12"], ["ab/", "xab/12", "ab/12 ", "ab/١"]),
+        ({"regex": "(yes|no)!?"}, ["yes", "no!"], ["", "maybe"]),
+        ({"choice": ("yes", 'a"\\b', "ünï\n")}, ["yes", 'a"\\b', "ünï\n"], ["ye", "yesyes", ""]),
+        ({"grammar": 'start: NAME "=" /[0-9]+/\nNAME: /[a-z]+/'}, ["x=1"], ["x=", "=1"]),
+        ({"grammar": '{"grammars": [{"json_schema": {"type": "null"}}]}'}, [], []),
+    ],
+)
+def test_other_formats_take_what_they_say(
+    grammars: Grammars, kind: dict[str, Any], yes: list[str], no: list[str]
+) -> None:
+    if not yes:
+        with pytest.raises(InvalidRequest):
+            matcher(grammars, **kind)
+        return
+    start = matcher(grammars, **kind)
+    assert all(start.accepts(text) for text in yes)
+    assert not any(start.accepts(text) for text in no)
+
+
+def test_a_mask_allows_just_what_can_be_taken(grammars: Grammars, tokenizer: Tokenizer) -> None:
+    at = matcher(grammars, json_schema=closed(a={"type": "string", "maxLength": 2}, b=NULL))
+    for token in tokenizer.encode('{"a":"', special=False):
+        at.consume(token)
+    free = set(allowed(at))
+    for token in range(VOCABULARY):
+        probe = at.clone()
+        if token in free:
+            probe.consume(token)
+        else:
+            with pytest.raises((InternalError, InvalidRequest)):
+                probe.consume(token)
+    assert not free & {0, 1, END, *range(259, VOCABULARY)}, "special tokens, the end, and what is no token"
+
+
+def test_a_clone_goes_its_own_way(grammars: Grammars, tokenizer: Tokenizer) -> None:
+    at = matcher(grammars, regex="ab|cd")
+    a, b, c = (tokenizer.encode(letter, special=False)[0] for letter in "abc")
+    other = at.clone()
+    at.consume(a)
+    assert (allowed(at), allowed(other)) == ([b], sorted([a, c]))
+
+
+def test_a_grammar_cannot_end_a_reply_in_its_middle(grammars: Grammars, tokenizer: Tokenizer) -> None:
+    at = matcher(grammars, grammar=f'start: "a" <[{END}]> "b"')
+    at.consume(tokenizer.encode("a", special=False)[0])
+    assert END in allowed(at)
+    with pytest.raises(InvalidRequest, match="ends replies"):
+        at.consume(END)
+
+
+def test_a_base_without_an_end_token_ends_where_the_grammar_does(tokenizer: Tokenizer) -> None:
+    at = Grammars(tokenizer, VOCABULARY, []).matcher("start: /ab?/", param="x")
+    for letter in "ab":
+        at.consume(tokenizer.encode(letter, special=False)[0])
+    assert at.is_complete and not allowed(at)
+
+
+def test_the_embedded_base_s_vocabulary_is_read_whole(tmp_path: Path) -> None:
+    """Tokens of many bytes: the same promise, in a vocabulary that people use."""
+    folder = Path(__file__).parents[2] / "src/inhouse/bases/seedling"
+    tokenizer = Tokenizer.load(folder)
+    grammars = Grammars(tokenizer, tokenizer.vocab_size, tokenizer.eos_ids)
+    start = grammars.matcher(
+        grammar_of(Structure(param="response_format", json_schema=KEPT["flat"])), param="response_format"
+    )
+    dice = random.Random(3)
+    for _ in range(20):
+        at, text = start.clone(), b""
+        while not at.is_complete:
+            mask = at.mask()
+            token = dice.choice([i for i in range(tokenizer.vocab_size) if mask[i // 8] >> i % 8 & 1])
+            at.consume(token)
+            text += tokenizer.token_bytes(token)
+        jsonschema.validate(json.loads(text), KEPT["flat"])
