@@ -105,6 +105,7 @@ class Inputs:
             "positions": (rows,),
             "write": (rows,),
             "lengths": (rows,),
+            "reaches": (rows,),
             "tables": (rows, shape.pages),
             "rows": (uses, rows),
             "bounds": (uses, rows + 1),
@@ -130,6 +131,7 @@ class Inputs:
         put["positions"][:count] = batch.positions
         put["write"].fill_(self._spare)[:count] = attend.write
         put["lengths"][:count] = attend.past.lengths
+        put["reaches"][:count] = attend.reaches
         put["tables"][:count, : attend.past.tables.shape[1]] = attend.past.tables
         put["slots"].fill_(self._nobody)
         for use in range(self._shape.uses):
@@ -218,7 +220,7 @@ class Steps:
                 shape.pages * cache.page_size,
                 cache.nowhere,
             )
-            attend = PagedAttend(cache, given["write"].long(), past, ())
+            attend = PagedAttend(cache, given["write"].long(), past, (), given["reaches"])
             uses = self._looked_up(shape, given)
             adapters = Grouped(self._arena, uses) if uses else None
             hidden = decoder.forward(given["tokens"].long(), given["positions"].long(), attend, adapters)

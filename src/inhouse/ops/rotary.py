@@ -37,7 +37,7 @@ def rotate_and_write(
     """Turns queries and keys, puts keys and values at their places of the cache, and returns the queries.
 
     q             [T, H, K]        k, v  [T, G, K]; all three may be slices of wider rows
-    rotation      cos and sin, each [T, 1, K/2] float32; None where positions do not rotate
+    rotation      cos and sin, each [T, 1, n] float32, as `rotate` takes them; None where positions do not rotate
     keys, values  [places, G, K]   one layer's cache
     write         [T] int64        a place may stand twice only where nobody reads it
     """
@@ -95,8 +95,11 @@ def _probe(implementation: Implementation, device: torch.device, dtype: torch.dt
     keys, values = (torch.zeros(9, 2, 16, device=device, dtype=dtype) for _ in range(2))
     write = torch.tensor([7, 0, 3, 4, 1]).to(device)
     turned = implementation(q, k, v, (angles.cos(), angles.sin()), keys, values, write)
+    part = implementation(
+        q[:2], k[:2], v[:2], (angles[:2, :, :3], angles[2:4, :, :3]), keys, values, write[:2]
+    )
     still = implementation(q[:1], k[:1], v[:1], None, keys, values, write[:1] + 1)
-    return turned, still, keys, values
+    return turned, part, still, keys, values
 
 
 kernels.define("rotary", plain, _probe)

@@ -38,12 +38,15 @@ def rotate_and_write_kernel(
     block_heads: tl.constexpr,
     block_half: tl.constexpr,
     block_width: tl.constexpr,
+    turns_all: tl.constexpr,
 ):
     """One program: some query heads of a token, or some of its key heads with their values."""
     token = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
     pair = tl.arange(0, block_half)[None]
     turns = pair < half
+    column = tl.arange(0, block_width)[None]
+    behind = (column >= 2 * half) & (column < width)  # what of a head does not turn
     c = tl.load(cos + token * half + pair, mask=turns, other=0.0)  # [1, K/2]
     s = tl.load(sin + token * half + pair, mask=turns, other=0.0)
     if block < query_blocks:
@@ -55,6 +58,9 @@ def rotate_and_write_kernel(
         high = tl.load(source + half + pair, mask=here & turns, other=0.0).to(tl.float32)
         tl.store(target + pair, low * c - high * s, mask=here & turns)
         tl.store(target + half + pair, high * c + low * s, mask=here & turns)
+        if not turns_all:
+            rest = tl.load(source + column, mask=here & behind, other=0.0)
+            tl.store(target + column, rest, mask=here & behind)
     else:
         head = (block - query_blocks) * block_heads + tl.arange(0, block_heads)[:, None]
         here = head < groups
@@ -65,7 +71,9 @@ def rotate_and_write_kernel(
         high = tl.load(source + half + pair, mask=here & turns, other=0.0).to(tl.float32)
         tl.store(target + pair, low * c - high * s, mask=here & turns)
         tl.store(target + half + pair, high * c + low * s, mask=here & turns)
-        column = tl.arange(0, block_width)[None]
+        if not turns_all:
+            rest = tl.load(source + column, mask=here & behind, other=0.0)
+            tl.store(target + column, rest, mask=here & behind)
         all_here = here & (column < width)
         value = tl.load(v + token * v_stride + head * v_head_stride + column, mask=all_here, other=0.0)
         tl.store(values + (place * groups + head) * width + column, value, mask=all_here)
@@ -88,7 +96,6 @@ def rotate_and_write(
     q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
     cos, sin = (x.contiguous() for x in rotation)
     heads, groups, width, half = q.shape[1], k.shape[1], q.shape[2], cos.shape[-1]
-    assert half * 2 == width, "a rotation turns all of a head"
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     query_blocks = triton.cdiv(heads, HEADS)
     launch(
@@ -117,6 +124,7 @@ def rotate_and_write(
         block_heads=HEADS,
         block_half=power(half),
         block_width=power(width),
+        turns_all=2 * half == width,
         warps=1,
     )
     return out
