@@ -85,7 +85,7 @@ class PagedAttend:
     """What the first tokens of the stream, one a sequence, attend to, themselves included; None without such"""
     chunks: tuple[Chunk, ...]
     reaches: Tensor
-    """[T] int, how long each token's sequence is by now, tokens that are still to be read included"""
+    """[T] int64, how long each token's sequence is by now, tokens that are still to be read included"""
 
     def to(self, device: torch.device) -> PagedAttend:
         """The same, on a device."""

@@ -42,8 +42,7 @@ def test_the_gate(shape: tuple[int, int], dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize(
-    ("heads", "groups", "width", "pairs"),
-    [(4, 2, 8, 4), (5, 1, 12, 6), (9, 3, 64, 32), (5, 2, 16, 2), (4, 4, 12, 5)],
+    ("heads", "groups", "width", "pairs"), [(4, 2, 8, 4), (5, 1, 12, 6), (9, 3, 64, 32), (3, 1, 20, 3)]
 )
 def test_queries_turn_and_keys_and_values_are_where_they_belong(
     heads: int, groups: int, width: int, pairs: int, dtype: torch.dtype

@@ -38,7 +38,7 @@ def rotate_and_write_kernel(
     block_heads: tl.constexpr,
     block_half: tl.constexpr,
     block_width: tl.constexpr,
-    turns_all: tl.constexpr,
+    has_rest: tl.constexpr,
 ):
     """One program: some query heads of a token, or some of its key heads with their values."""
     token = tl.program_id(0).to(tl.int64)
@@ -46,21 +46,20 @@ def rotate_and_write_kernel(
     pair = tl.arange(0, block_half)[None]
     turns = pair < half
     column = tl.arange(0, block_width)[None]
-    behind = (column >= 2 * half) & (column < width)  # what of a head does not turn
-    c = tl.load(cos + token * half + pair, mask=turns, other=0.0)  # [1, K/2]
+    rest = (column >= 2 * half) & (column < width)
+    c = tl.load(cos + token * half + pair, mask=turns, other=0.0)  # [1, n]
     s = tl.load(sin + token * half + pair, mask=turns, other=0.0)
     if block < query_blocks:
         head = block * block_heads + tl.arange(0, block_heads)[:, None]
         here = head < heads
         source = q + token * q_stride + head * q_head_stride
         target = out + (token * heads + head) * width
-        low = tl.load(source + pair, mask=here & turns, other=0.0).to(tl.float32)  # [heads, K/2]
+        low = tl.load(source + pair, mask=here & turns, other=0.0).to(tl.float32)  # [heads, n]
         high = tl.load(source + half + pair, mask=here & turns, other=0.0).to(tl.float32)
         tl.store(target + pair, low * c - high * s, mask=here & turns)
         tl.store(target + half + pair, high * c + low * s, mask=here & turns)
-        if not turns_all:
-            rest = tl.load(source + column, mask=here & behind, other=0.0)
-            tl.store(target + column, rest, mask=here & behind)
+        if has_rest:
+            tl.store(target + column, tl.load(source + column, mask=here & rest), mask=here & rest)
     else:
         head = (block - query_blocks) * block_heads + tl.arange(0, block_heads)[:, None]
         here = head < groups
@@ -71,9 +70,8 @@ def rotate_and_write_kernel(
         high = tl.load(source + half + pair, mask=here & turns, other=0.0).to(tl.float32)
         tl.store(target + pair, low * c - high * s, mask=here & turns)
         tl.store(target + half + pair, high * c + low * s, mask=here & turns)
-        if not turns_all:
-            rest = tl.load(source + column, mask=here & behind, other=0.0)
-            tl.store(target + column, rest, mask=here & behind)
+        if has_rest:
+            tl.store(target + column, tl.load(source + column, mask=here & rest), mask=here & rest)
         all_here = here & (column < width)
         value = tl.load(v + token * v_stride + head * v_head_stride + column, mask=all_here, other=0.0)
         tl.store(values + (place * groups + head) * width + column, value, mask=all_here)
@@ -124,7 +122,7 @@ def rotate_and_write(
         block_heads=HEADS,
         block_half=power(half),
         block_width=power(width),
-        turns_all=2 * half == width,
+        has_rest=2 * half < width,
         warps=1,
     )
     return out
