@@ -77,7 +77,7 @@ def test_caps_sinks_and_long_ropes_are_the_same_in_chunks_and_after_preemption(
         call(f"{i}", range(20 + i, 45 + 9 * i), adapter=a, max_new_tokens=24, logprobs=5, echo=True)
         for i, a in enumerate((None, "small", None, "small"))
     ]
-    engine = world.engine(token_budget=9, cache_tokens=128)
+    engine = world.engine(token_budget=9, cache_tokens=112)
     crowded = run(engine, *calls)
     assert engine.scheduler.preemptions > 0
     for wanted in calls:

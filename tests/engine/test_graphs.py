@@ -140,7 +140,9 @@ def decoding(engine: Engine, count: int) -> batches.Batch:
             return batch
         output = engine.runner.run(batch)
         drawn = output.logits.argmax(-1).tolist()
-        engine.scheduler.commit(plan, dict(zip(batch.drawing, drawn, strict=True)))
+        engine.scheduler.commit(
+            plan, {row.sequence: [token] for row, token in zip(batch.drawing, drawn, strict=True)}
+        )
 
 
 def test_rows_that_fill_up_touch_no_page_and_change_no_logit(world: World) -> None:

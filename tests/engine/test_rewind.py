@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from inhouse.engine.pages import Pages
+from inhouse.engine.plan import Plan
 from inhouse.engine.request import Request
-from inhouse.engine.scheduler import Plan, Scheduler
+from inhouse.engine.scheduler import Scheduler
 from inhouse.engine.slots import Slots
 from inhouse.schema import Sampling
 from tests.engine.world import World, call, run
@@ -21,7 +22,7 @@ def request(name: str, prompt: int, new: int, *, n: int = 1) -> Request:
 
 def step(scheduler: Scheduler) -> Plan:
     plan = scheduler.plan(0.0)
-    scheduler.commit(plan, {row.sequence: 7 for row in plan.rows if row.samples})
+    scheduler.commit(plan, {row.sequence: [7] for row in plan.rows if row.samples})
     scheduler.check_integrity()
     return plan
 

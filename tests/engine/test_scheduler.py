@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inhouse.engine.pages import Pages
+from inhouse.engine.plan import Plan
 from inhouse.engine.request import Request, Sequence
-from inhouse.engine.scheduler import Plan, Scheduler
+from inhouse.engine.scheduler import Scheduler
 from inhouse.engine.slots import Slots
 from inhouse.errors import ContextLengthExceeded, InvalidRequest
 from inhouse.schema import Sampling
@@ -67,7 +68,7 @@ def step(
     scheduler: Scheduler, now: float = 0.0, token: int = 7, at_hand: frozenset[str] | None = None
 ) -> Plan:
     plan = scheduler.plan(now, at_hand)
-    scheduler.commit(plan, {row.sequence: token for row in plan.rows if row.samples})
+    scheduler.commit(plan, {row.sequence: [token] for row in plan.rows if row.samples})
     scheduler.check_integrity()
     return plan
 
@@ -192,7 +193,7 @@ def test_a_stop_token_ends_a_choice_and_the_limit_ends_the_other() -> None:
     scheduler.add(both, 0)
     step(scheduler)
     plan = scheduler.plan(0)
-    scheduler.commit(plan, {row.sequence: (99 if row.sequence.index else 7) for row in plan.rows})
+    scheduler.commit(plan, {row.sequence: [99 if row.sequence.index else 7] for row in plan.rows})
     assert [choice.finish_reason for choice in both.choices] == ["length", "stop"]
     assert not scheduler.has_work
 
@@ -458,7 +459,7 @@ def test_after_random_cancels_every_page_is_back(data: st.DataObject) -> None:
             if data.draw(st.booleans(), "cancels while the step runs"):
                 scheduler.cancel(data.draw(st.sampled_from(alive)), keeps=data.draw(st.booleans(), "keeps"))
             token = data.draw(st.sampled_from([7, 7, 7, 99]))
-            scheduler.commit(plan, {row.sequence: token for row in plan.rows if row.samples})
+            scheduler.commit(plan, {row.sequence: [token] for row in plan.rows if row.samples})
             scheduler.check_integrity()
     for name in data.draw(st.lists(st.sampled_from(alive)), "cancelled"):
         scheduler.cancel(name)

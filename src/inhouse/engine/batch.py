@@ -12,8 +12,8 @@ from torch import Tensor
 
 from inhouse.engine.cache import Cache, Chunk, PagedAttend
 from inhouse.engine.pages import Pages
+from inhouse.engine.plan import Plan, Row
 from inhouse.engine.request import Sequence
-from inhouse.engine.scheduler import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Batch:
     """[T] the adapter slots of each token, one or two; none is the base"""
     rows: Tensor
     """[N + M] int64, places of the stream whose hidden state is wanted: the next draws', then the scores'"""
-    drawing: list[Sequence]
-    """[N] the sequences that draw a token"""
+    drawing: list[Row]
+    """[N] who draws a token, once behind each of its guesses as well"""
     scoring: list[tuple[Sequence, int]]
     """[M] (sequence, place of the prompt token whose log-probability is wanted)"""
 
@@ -48,7 +48,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     slots: list[tuple[int, ...]] = []
     reaches: list[int] = []
     last: list[int] = []
-    drawing: list[Sequence] = []
+    drawing: list[Row] = []
     places: list[int] = []
     scoring: list[tuple[Sequence, int]] = []
     writes: list[Tensor] = []
@@ -62,13 +62,14 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
         writes.append(torch.tensor(own))
     for row in rows:
         begin, stop = len(tokens), row.start + row.count
-        tokens += row.sequence.tokens[row.start : stop]
+        tokens += row.tokens
         positions += range(row.start, stop)
         slots += [row.sequence.slots] * row.count
         reaches += [row.sequence.length] * row.count
         if row.samples:
-            last.append(len(tokens) - 1)
-            drawing.append(row.sequence)
+            draws = 1 + len(row.drafts)
+            last += range(len(tokens) - draws, len(tokens))
+            drawing += [row] * draws
         for target in row.targets:
             places.append(begin + target - 1 - row.start)
             scoring.append((row.sequence, target))

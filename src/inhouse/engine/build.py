@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from inhouse import ops
 from inhouse.device import Capture, Graphs, Plain, describe
 from inhouse.engine.arena import row_bytes
@@ -39,6 +41,9 @@ ADAPTER_SHARE = 0.3
 """Bytes of adapters that a step may read, as a share of the base's: so much slower they may make it."""
 ADAPTER_BYTES = 64 * 2**20
 """What it may read in any case: a few milliseconds' worth, which nobody feels beside a small base."""
+GUESSING_SEQUENCES = 4
+"""Sequences that may guess ahead in one step: with more, a step's products are bound by arithmetic, and a token that
+is read in vain costs its full price (measured on a processor)."""
 SHORT_CONTEXT = 512
 """Tokens of a short conversation, for the default size of the cache."""
 
@@ -91,11 +96,21 @@ def build(
         base_digest=base_digest,
         reuses_prefixes=reuses_prefixes,
         rewind_above=config.rewind_above,
+        guessing=_guessing(decoder.device, settings.lookup),
     )
     spare = int(rows * SPARE_ROWS)
     capture = _capture(decoder, settings.graphs)
     runner = Runner(decoder, cache, library, adapter_rows=rows + spare, capture=capture)
     return Engine(intake, scheduler, runner, base_digest=base_digest)
+
+
+def _guessing(device: torch.device, setting: str) -> int:
+    """In steps of how many decoding sequences guesses are tried. Captured steps read one token a sequence, so a device
+    that has them is asked for it by name."""
+    if setting not in ("auto", "off", "on"):
+        raise InvalidRequest(f"lookup = {setting!r} is not auto, on or off.", param="lookup")
+    is_wanted = setting == "on" or (setting == "auto" and device.type == "cpu")
+    return GUESSING_SEQUENCES if is_wanted else 0
 
 
 def _capture(decoder: Decoder, setting: str) -> Capture | None:

@@ -26,10 +26,11 @@ from inhouse.engine import batch as batches
 from inhouse.engine import sampler
 from inhouse.engine.faults import around_request
 from inhouse.engine.intake import Intake
+from inhouse.engine.plan import Plan, Row
 from inhouse.engine.request import Request, Sequence
 from inhouse.engine.runner import Output, Runner
 from inhouse.engine.sampler import Draw, Glance
-from inhouse.engine.scheduler import Plan, Scheduler
+from inhouse.engine.scheduler import Scheduler
 from inhouse.engine.voice import Voice
 from inhouse.schema import Delta, EngineDone, EngineFault, EngineFrame, Usage
 
@@ -123,7 +124,7 @@ class Engine:
             batch = batches.build(plan, self.scheduler.pages, self.runner.cache)
             output = self.runner.run(batch)
             draws = self._draw(batch, output, replies)
-            self.scheduler.commit(plan, {sequence: draw.token for sequence, draw in draws.items()})
+            self.scheduler.commit(plan, {s: [draw.token for draw in own] for s, own in draws.items()})
             self._deliver(plan, batch, output, draws, replies)
         self._steps += 1
         self._note()
@@ -146,19 +147,27 @@ class Engine:
             self.scheduler.slots.forget(key)
         return replace(plan, rows=rows), replies
 
-    def _draw(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> dict[Sequence, Draw]:
-        draws: dict[Sequence, Draw] = {}
-        masks = _masks(batch.drawing)
+    def _draw(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> dict[Sequence, list[Draw]]:
+        """Each sequence's next token, and one more behind each guess that was right."""
+        draws: dict[Sequence, list[Draw]] = {}
+        masks = _masks(row.sequence for row in batch.drawing)
         glances = sampler.glance(output.logits)
-        for sequence, logits, glance in zip(batch.drawing, output.logits, glances, strict=True):
+        at = 0
+        while at < len(batch.drawing):
+            row = batch.drawing[at]
+            mine = slice(at, at := at + 1 + len(row.drafts))
+            sequence = row.sequence
             if sequence not in self._voices:
                 continue  # another choice of the same request failed just now
             mask = masks.get(sequence)
-            drawn = mask if isinstance(mask, EngineFault) else _drawn(logits, sequence, mask, glance)
+            drawn: list[Draw] | EngineFault | None = mask if isinstance(mask, EngineFault) else None
+            if not isinstance(mask, EngineFault):
+                draw = partial(_drawn, row, output.logits[mine], glances[mine], mask)
+                drawn = around_request(sequence.request.id, draw)
             if isinstance(drawn, EngineFault):
                 replies.append(self._fail(sequence.request, drawn))
                 draws = {s: d for s, d in draws.items() if s.request is not sequence.request}
-            else:
+            elif drawn is not None:
                 draws[sequence] = drawn
         return draws
 
@@ -167,19 +176,19 @@ class Engine:
         plan: Plan,
         batch: batches.Batch,
         output: Output,
-        draws: dict[Sequence, Draw],
+        draws: dict[Sequence, list[Draw]],
         replies: list[Reply],
     ) -> None:
         """Gives every row's news to its voice, and ends what is finished."""
         for (sequence, _), score in zip(batch.scoring, output.scores, strict=True):
             if sequence in self._voices:
                 self._voices[sequence].hear(score)
-        self._generated_tokens += len(draws)
+        self._generated_tokens += sum(map(len, draws.values()))
         for row in plan.rows:
             sequence = row.sequence
             if sequence not in self._voices:
                 continue
-            news = around_request(sequence.request.id, partial(self._news, sequence, draws.get(sequence)))
+            news = around_request(sequence.request.id, partial(self._news, sequence, draws.get(sequence, [])))
             if isinstance(news, EngineFault):
                 replies.append(self._fail(sequence.request, news))
                 continue
@@ -188,13 +197,16 @@ class Engine:
             if request.is_finished and request.choices[0] in self._voices:
                 replies.append(self._done(request))
 
-    def _news(self, sequence: Sequence, draw: Draw | None) -> list[Delta]:
+    def _news(self, sequence: Sequence, draws: list[Draw]) -> list[Delta]:
         voice = self._voices[sequence]
         news = [voice.echo()] if voice.owes_echo else []
-        if draw is not None:
-            news.append(voice.say(draw))
-            if voice.stopped and not sequence.is_finished:
-                self.scheduler.finish(sequence, "stop")
+        for left, draw in zip(range(len(draws) - 1, -1, -1), draws, strict=True):
+            news.append(voice.say(draw, is_last=not left))
+            if voice.stopped:
+                sequence.drop(left)  # what stands behind a stop string was never said
+                if not sequence.is_finished:
+                    self.scheduler.finish(sequence, "stop")
+                break
         return news
 
     def _done(self, request: Request) -> Reply:
@@ -232,6 +244,8 @@ class Engine:
             "preemptions_total": scheduler.preemptions,
             "adapter_loads_total": self._loads,
             "prefix_tokens_total": scheduler.reused_tokens,
+            "guessed_tokens_total": scheduler.guessed,
+            "right_guesses_total": scheduler.guessed_right,
             "steps_total": self._steps,
             "requests_total": self._requests,
             "faults_total": self._faults,
@@ -249,13 +263,25 @@ def _masks(sequences: Iterable[Sequence]) -> dict[Sequence, bytes | EngineFault]
     }
 
 
-def _drawn(logits: Tensor, sequence: Sequence, mask: bytes | None, glance: Glance) -> Draw | EngineFault:
-    """The sequence's next token, which its grammar takes note of. logits [V] float32."""
+def _drawn(row: Row, logits: Tensor, glances: list[Glance], mask: bytes | None) -> list[Draw]:
+    """The sequence's next token, and the one behind each guess that was it; its grammar takes note of them.
 
-    def draw() -> Draw:
-        drawn = sampler.draw(logits, sequence, mask, glance)
-        if sequence.matcher is not None:
-            sequence.matcher.consume(drawn.token)
-        return drawn
-
-    return around_request(sequence.request.id, draw)
+    A draw depends on what stands before it alone, so these are the tokens that as many steps would have drawn.
+    logits [1 + guesses, V] float32.
+    """
+    sequence, draws = row.sequence, list[Draw]()
+    length = sequence.length
+    try:
+        for scores, seen, guess in zip(logits, glances, (*row.drafts, None), strict=True):
+            if draws and sequence.matcher is not None:
+                mask = sequence.matcher.mask()
+            drawn = sampler.draw(scores, sequence, mask, seen)
+            if sequence.matcher is not None:
+                sequence.matcher.consume(drawn.token)
+            draws.append(drawn)
+            if drawn.token != guess or drawn.token in sequence.request.stop_ids or sequence.is_complete:
+                break
+            sequence.tokens.append(drawn.token)  # the next one is drawn behind it
+    finally:
+        sequence.drop(sequence.length - length)  # they are booked by `Scheduler.commit`
+    return draws

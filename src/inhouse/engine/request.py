@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from inhouse.engine.lookup import Lookup
 from inhouse.engine.recall import Recall
 from inhouse.schema import FinishReason, Priority, Sampling
 from inhouse.text.grammar import Matcher
@@ -125,7 +126,13 @@ class Sequence:
     """Where the request's adapter and expert sit while the sequence runs; none is the base."""
     matcher: Matcher | None = None
     """Where the reply stands in its grammar: behind its last token, which no preemption changes."""
+    lookup: Lookup = field(default_factory=Lookup)
+    """Its guesses at what follows."""
     finish_reason: FinishReason | None = None
+
+    def drop(self, count: int) -> None:
+        """Takes back the last tokens."""
+        del self.tokens[self.length - count :]
 
     @property
     def is_complete(self) -> bool:

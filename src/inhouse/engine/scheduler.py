@@ -26,6 +26,7 @@ from itertools import islice
 
 from inhouse.engine import prefixes
 from inhouse.engine.pages import Pages
+from inhouse.engine.plan import Plan, Row
 from inhouse.engine.queue import Lane, Queue, by_age, lane_of
 from inhouse.engine.request import Request, Sequence
 from inhouse.engine.slots import Slots
@@ -44,39 +45,6 @@ MOST_FAILURES = 16
 """How many waiting sequences may find no pages before a step stops looking for one that is small enough."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A piece of one sequence in a step: `count` tokens from place `start` on."""
-
-    sequence: Sequence
-    start: int
-    count: int
-    samples: bool
-    """Whether the next token is drawn behind it."""
-
-    @property
-    def targets(self) -> range:
-        """Places of the prompt whose log-probability this piece gives: each is read one token earlier."""
-        sequence = self.sequence
-        if not sequence.request.scores_prompt:
-            return range(0)
-        first = max(self.start + 1, sequence.scored)
-        return range(first, max(first, min(self.start + self.count + 1, sequence.prompt_length)))
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One step: its rows, those of one adapter side by side, and what changes in the slots before it."""
-
-    rows: tuple[Row, ...]
-    loads: tuple[tuple[str, int], ...] = ()
-    """(key, slot)"""
-    evicted: tuple[int, ...] = ()
-    """Slots to empty before the loads."""
-    wanted: tuple[str, ...] = ()
-    """Adapters that waiting sequences will need, to be brought into this machine's memory, the soonest first."""
-
-
 @dataclass(slots=True)
 class _Step:
     """A plan in the making."""
@@ -85,7 +53,10 @@ class _Step:
     at_hand: Container[str] | None
     left: int
     """Tokens of the budget that are left."""
+    guesses: bool = False
+    """Whether so few decode that guesses at what follows cost next to nothing."""
     counts: dict[Sequence, int] = field(default_factory=dict)
+    drafts: dict[Sequence, tuple[int, ...]] = field(default_factory=dict)
     loads: list[str] = field(default_factory=list)
     closed: set[Lane] = field(default_factory=set)
     """Whose waiting sequences find no place in this step."""
@@ -108,8 +79,10 @@ class Scheduler:
         base_digest: str = "",
         reuses_prefixes: bool = True,
         rewind_above: int | None = None,
+        guessing: int = 0,
     ) -> None:
-        """`rewind_above`: a sequence that grows longer than this many tokens reads all of them again, because the
+        """`guessing`: steps with at most so many decoding sequences guess ahead (see `engine.lookup`).
+        `rewind_above`: a sequence that grows longer than this many tokens reads all of them again, because the
         model places a longer one's tokens otherwise; None where length does not matter."""
         self.pages = pages
         self.slots = slots
@@ -123,7 +96,8 @@ class Scheduler:
         self.reuses_prefixes = reuses_prefixes
         """Off: only the choices of one request share their prompt's pages."""
         self.rewind_above = rewind_above
-        self.preemptions = 0
+        self.guessing = guessing if rewind_above is None else 0
+        self.preemptions = self.guessed = self.guessed_right = 0
         self.reused_tokens = 0
         """Tokens that sequences found computed when they started."""
         self._requests: dict[str, Request] = {}
@@ -175,7 +149,8 @@ class Scheduler:
 
         at_hand  the adapters in this machine's memory, from where they may be loaded; None is all of them
         """
-        step = _Step(now, at_hand, self.token_budget)
+        decoding = sum(sequence.pending == 1 for sequence in self._running)
+        step = _Step(now, at_hand, self.token_budget, guesses=decoding <= self.guessing)
         self._promote_batch(now)
         before = self.preemptions
         for sequence in sorted(self._running, key=by_age):
@@ -193,19 +168,23 @@ class Scheduler:
                 self._go_on(sequence, step)
         return self._planned(step)
 
-    def commit(self, plan: Plan, drawn: dict[Sequence, int]) -> None:
+    def commit(self, plan: Plan, drawn: dict[Sequence, list[int]]) -> None:
         """Books a step that ran: tokens read, tokens drawn, and who is finished by that."""
         for row in plan.rows:
             sequence = row.sequence
             if sequence not in self._running:
                 continue  # cancelled, or failed alone, while the step ran
+            tokens = drawn[sequence] if row.samples else []
+            right = max(len(tokens) - 1, 0)
             sequence.scored = max(sequence.scored, row.targets.stop)
-            sequence.computed += row.count
+            sequence.tokens += tokens
+            sequence.computed += row.count - len(row.drafts) + right
+            sequence.lookup.learn(len(row.drafts), right)
+            self.guessed += len(row.drafts)
+            self.guessed_right += right
             self._publish(sequence)
-            if row.samples:
-                sequence.tokens.append(drawn[sequence])
-                if drawn[sequence] in sequence.request.stop_ids or sequence.is_complete:
-                    self.finish(sequence, "stop")
+            if tokens and (tokens[-1] in sequence.request.stop_ids or sequence.is_complete):
+                self.finish(sequence, "stop")
             if not sequence.is_finished and not sequence.has_room and (row.samples or not sequence.pending):
                 self.finish(sequence, "length")
             if row.samples and not sequence.is_finished and sequence.length - 1 == self.rewind_above:
@@ -261,7 +240,18 @@ class Scheduler:
         """Gives a running sequence its next tokens, if pages can be had for them."""
         count = min(sequence.pending, step.left)
         if self._make_room(sequence, sequence.computed + count, step):
+            if step.guesses and sequence.pending == 1:
+                count += self._guess(sequence, step)
             self._give(sequence, count, step)
+
+    def _guess(self, sequence: Sequence, step: _Step) -> int:
+        """Lets a decoding sequence read ahead what may follow, if that takes nothing from anybody. → how far."""
+        room = min(sequence.request.limit - sequence.length, step.left) - 1
+        drafts = sequence.lookup.guess(sequence.tokens, room) if room > 0 else ()
+        if not drafts or not self.pages.reserve(sequence, sequence.length + len(drafts)):
+            return 0
+        step.drafts[sequence] = drafts
+        return len(drafts)
 
     def _admit(self, sequence: Sequence, step: _Step) -> None:
         """Starts a waiting sequence, or passes it over; past its patience nobody else starts in its place."""
@@ -313,14 +303,16 @@ class Scheduler:
         rows = sorted(step.counts, key=lambda sequence: sequence.slots)
         found = [(key, self.slots.slot(key)) for key in step.loads]
         return Plan(
-            tuple(self._row(sequence, step.counts[sequence]) for sequence in rows),
+            tuple(self._row(sequence, step) for sequence in rows),
             tuple((key, slot) for key, slot in found if slot is not None),  # else put out again in this plan
             self.slots.take_evicted(),
             tuple(self._wanted(step)),
         )
 
-    def _row(self, sequence: Sequence, count: int) -> Row:
-        return Row(sequence, sequence.computed, count, count == sequence.pending and sequence.has_room)
+    def _row(self, sequence: Sequence, step: _Step) -> Row:
+        count, drafts = step.counts[sequence], step.drafts.get(sequence, ())
+        samples = count - len(drafts) == sequence.pending and sequence.has_room
+        return Row(sequence, sequence.computed, count, samples, drafts)
 
     # ── starting ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -443,6 +435,7 @@ class Scheduler:
 
     def _preempt(self, sequence: Sequence, step: _Step) -> None:
         count = step.counts.pop(sequence, 0)
+        step.drafts.pop(sequence, None)
         step.left += count
         self._queue.charge(sequence, -count)
         self._stop(sequence)

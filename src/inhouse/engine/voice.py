@@ -78,34 +78,36 @@ class Voice:
             finish_reason=None if request.generates else "length",
         )
 
-    def say(self, draw: Draw) -> Delta:
-        """The delta of one new token, after it was committed. Sets `stopped` when it completed a stop string."""
+    def say(self, draw: Draw, *, is_last: bool = True) -> Delta:
+        """The delta of one new token, after it was committed, maybe with others behind it (`is_last`). Sets `stopped`
+        when it completed a stop string."""
         sequence, stream = self._sequence, self._stream
+        is_end = is_last and sequence.is_finished
         text = ""
         if draw.token not in sequence.request.stop_ids:
             if draw.score is not None:
                 self._held.append((stream.received, self._wire(draw.score)))
             text = stream.push(draw.token)
-        if sequence.is_finished and not stream.stopped:
+        if is_end and not stream.stopped:
             text += stream.finish()
-        text, calls = self._parted(text)
+        text, calls = self._parted(text, is_end)
         delta = Delta(
             index=sequence.index,
             text=text,
             calls=tuple(calls),
             tokens=1,
             prompt_tokens=self._told_once(),
-            logprobs=self._told(sequence.is_finished and not stream.stopped),
-            finish_reason="stop" if stream.stopped else self._reason(),
+            logprobs=self._told(is_end and not stream.stopped),
+            finish_reason="stop" if stream.stopped else self._reason() if is_end else None,
         )
         return delta if self._recall is None else self._with_memory(delta, self._recall)
 
-    def _parted(self, text: str) -> tuple[str, list[CallDelta]]:
+    def _parted(self, text: str, is_end: bool) -> tuple[str, list[CallDelta]]:
         """What is said and what is called in the next piece of text; all of it, when the sequence is finished."""
         if self._calls is None:
             return text, []
         said, calls = self._calls.push(text)
-        return said + (self._calls.finish() if self._sequence.is_finished else ""), calls
+        return said + (self._calls.finish() if is_end else ""), calls
 
     def _reason(self) -> FinishReason | None:
         reason = self._sequence.finish_reason

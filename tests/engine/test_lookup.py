@@ -1,0 +1,149 @@
+"""Guesses from what stood before: they change how many steps a reply takes, and nothing of the reply."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from inhouse.engine.lookup import FIRST_WIDTH, REST, WIDEST, Lookup
+from inhouse.schema import EngineRequest
+from tests.engine.world import Answer, World, call, run
+
+REPEATED = [*range(40, 52), *range(40, 52), *range(40, 47)]
+"""A prompt that repeats itself, so that there is always something to guess."""
+
+
+ALWAYS = {"50": 100.0}
+"""A bias that makes a reply of one token again and again: every guess is right."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = World(tmp_path_factory.mktemp("lookup"))
+    made.adapter("small", rank=2, seed=1)
+    return made
+
+
+def test_a_guess_is_what_followed_the_latest_occurrence() -> None:
+    tokens = [1, 2, 3, 9, 1, 2, 3, 7, 8, 1, 2, 3]
+    assert Lookup().guess(tokens, 8) == (7, 8, 1)
+    assert Lookup().guess(tokens, 2) == (7, 8)
+    assert Lookup().guess([1, 2, 3, 4], 8) == ()
+    assert Lookup().guess([5], 8) == () and Lookup().guess([5, 5], 8) == ()
+
+
+def test_a_longer_match_is_believed_before_a_later_one() -> None:
+    tokens = [1, 2, 3, 4, 9, 9, 3, 4, 8, 8, 1, 2, 3, 4]
+    assert Lookup().guess(tokens, 1) == (9,)
+
+
+def test_guesses_grow_while_they_are_right_and_rest_when_they_are_not() -> None:
+    lookup, tokens = Lookup(), [1, 2, 3] * 9
+    assert len(lookup.guess(tokens, 99)) == FIRST_WIDTH
+    for _ in range(4):
+        lookup.learn(lookup.width, lookup.width)
+    assert lookup.width == WIDEST
+    while lookup.width > 1:
+        lookup.learn(lookup.width, 0)
+    lookup.learn(1, 0)
+    assert all(not lookup.guess(tokens, 99) for _ in range(REST))
+    assert len(lookup.guess(tokens, 99)) == 1
+
+
+def calls(seed: int) -> list[EngineRequest]:
+    """Requests of every kind that a draw depends on, few enough that guesses are tried."""
+    rng = random.Random(seed)
+    kinds: list[dict[str, object]] = [
+        {},
+        {"temperature": 1.0, "seed": rng.randrange(99), "logprobs": 3},
+        {"adapter": "small", "repetition_penalty": 1.3, "frequency_penalty": 0.5},
+        {"temperature": 0.4, "seed": 3, "n": 2, "top_p": 0.9},
+        {"temperature": 1.0, "seed": rng.randrange(99), "logit_bias": {"50": 60, "51": 59, "52": 57}},
+    ]
+    return [
+        call(f"{i}", REPEATED[: rng.randint(14, len(REPEATED))], max_new_tokens=rng.randint(1, 40), **kind)
+        for i, kind in enumerate(rng.sample(kinds, 2))
+    ]
+
+
+def same(one: Answer, other: Answer) -> None:
+    assert one.tokens == other.tokens and one.texts == other.texts and one.finish == other.finish
+    assert one.counted == other.counted
+    assert one.done is not None and other.done is not None
+    assert one.done.usage.completion_tokens == other.done.usage.completion_tokens
+    for index, tokens in one.logprobs.items():
+        assert [t.id for t in tokens] == [t.id for t in other.logprobs[index]]
+
+
+def test_guessing_changes_no_token(world: World) -> None:
+    guessing, plain = world.engine(lookup="on"), world.engine(lookup="off")
+    for seed in range(12):
+        wanted = calls(seed)
+        guessed, plainly = run(guessing, *wanted), run(plain, *wanted)
+        for request in wanted:
+            same(guessed[request.id], plainly[request.id])
+        guessing.scheduler.check_integrity()
+    assert guessing.scheduler.guessed_right > 5 and plain.scheduler.guessed == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_wrong_guesses_change_no_token_either(
+    world: World, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = calls(seed)
+    plainly = run(world.engine(lookup="off"), *wanted)
+    rng = random.Random(seed)
+
+    def anything(self: Lookup, tokens: Sequence[int], most: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(3, 250) for _ in range(min(most, rng.randint(0, 8))))
+
+    monkeypatch.setattr(Lookup, "guess", anything)
+    engine = world.engine(lookup="on")
+    guessed = run(engine, *wanted)
+    assert engine.scheduler.guessed > 0
+    for request in wanted:
+        same(guessed[request.id], plainly[request.id])
+    engine.scheduler.check_integrity()
+
+
+def test_right_guesses_save_steps(world: World) -> None:
+    request = call("a", REPEATED, max_new_tokens=80, logit_bias=ALWAYS)
+    guessing, plain = world.engine(lookup="on"), world.engine(lookup="off")
+    run(guessing, request)
+    run(plain, request)
+    steps, plainly = (int(engine.stats["steps_total"]) for engine in (guessing, plain))
+    assert guessing.scheduler.guessed_right > 40
+    assert steps < plainly / 2
+
+
+def test_what_a_stop_string_cuts_off_is_neither_said_nor_counted(world: World) -> None:
+    text = run(world.engine(lookup="off"), call("a", REPEATED, max_new_tokens=60, logit_bias=ALWAYS))[
+        "a"
+    ].texts[0]
+    request = call("a", REPEATED, max_new_tokens=60, logit_bias=ALWAYS, stop=(text[:17],))
+    engine = world.engine(lookup="on")
+    same(run(engine, request)["a"], run(world.engine(lookup="off"), request)["a"])
+    assert engine.scheduler.guessed_right > 0
+
+
+def test_nobody_guesses_where_many_decode(world: World) -> None:
+    engine = world.engine(lookup="on", token_budget=500)
+    many = [call(f"{i}", REPEATED, max_new_tokens=12, logit_bias=ALWAYS) for i in range(6)]
+    run(engine, *many)
+    assert engine.scheduler.guessed == 0
+    run(engine, call("alone", REPEATED, max_new_tokens=12, logit_bias=ALWAYS))
+    assert engine.scheduler.guessed > 0
+
+
+def test_guesses_take_no_page_from_anybody(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    engine = world.engine(lookup="on", cache_tokens=64, reuses_prefixes=False)
+    wanted = [call(f"{i}", REPEATED[:24], max_new_tokens=8) for i in range(2)]
+    guessed = run(engine, *wanted)
+    assert engine.scheduler.preemptions == 0
+    plainly = run(world.engine(lookup="off"), *wanted)
+    for request in wanted:
+        same(guessed[request.id], plainly[request.id])
