@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.core import pin
+from benchmarks.core import TRIES, pin
 from benchmarks.serve import checkpoints, rows, table
 from benchmarks.serve.arms import KINDS, Arm
 from benchmarks.serve.journal import Journal
@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
         "--rows", default="", help="first words of rows' names, separated by commas; default: all"
     )
     parser.add_argument("--engines", default="", help="only these, separated by commas")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="0: the gate alone")
+    parser.add_argument("--tries", type=int, default=TRIES, help="of a repeat that was not alone")
     parser.add_argument("--core", type=int, help="the one that everything runs on; default: the last")
     parser.add_argument(
         "--device", help="as the settings name it; default: cpu, or the machine's accelerator"
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.again:
         for row in chosen:
             journal.forget(row.key)
-    bench = Bench(options.folder, journal, options.repeats, device, options.here, options.tiny)
+    bench = Bench(options.folder, journal, options.repeats, device, options.here, options.tries, options.tiny)
     bench.run(chosen)
     if options.again or journal.about("profile", "profile") is None:
         profile(bench, "tiny" if options.tiny else "400m" if on_cpu else "8b")

@@ -35,6 +35,8 @@ class Bench:
     device: str = "cpu"
     here: bool = False
     """Peers run in this interpreter, where their environments cannot be made."""
+    tries: int = TRIES
+    """At most so often is a repeat done in which others had too much of the core."""
     is_tiny: bool = False
     """For trying the harness: the limits are measured in a moment."""
     _limits: limits.Limits | None = None
@@ -88,7 +90,10 @@ class Bench:
                     open_arms.pop(keys[engine]).end()
 
     def _wanted(self, row: Row, engine: str) -> bool:
-        return self.journal.absent(row.key, engine) is None and not self._has_enough(row, engine)
+        if self.journal.absent(row.key, engine) is not None:
+            return False
+        is_unseen = row.how != "start" and self.journal.gate(row.key, engine) is None
+        return is_unseen or not self._has_enough(row, engine)
 
     def _has_enough(self, row: Row, engine: str) -> bool:
         done = self.journal.repeats(row.key, engine)
@@ -111,6 +116,7 @@ class Bench:
             "scratch": str(self.folder / "scratch"),
             "adapters": [str(folder) for folder in named],
             "highest_rank": max(row.load.ranks),
+            "mean_rank": sum(row.load.ranks) / len(row.load.ranks),
             **({} if not named else opened),
             **({k: v for k, v in opened.items() if not k.startswith("adapters")}),
         }
@@ -147,7 +153,7 @@ class Bench:
         if self.journal.absent(row.key, engine) is not None:
             return
         try:
-            for attempt in range(1, TRIES + 1):
+            for attempt in range(1, self.tries + 1):
                 began = time.perf_counter()
                 if arm is None:
                     figures = self._start(row, engine, base)
@@ -181,11 +187,11 @@ class Bench:
         if repeat == 0 and not row.opened.get("shares_prefix"):
             arm.ask("run", asks=asks[: max(1, len(asks) // 16)])  # what is made at first use is not counted
         got = arm.ask("run", asks=asks, closed=load.closed, alone=False, each=load.adapters > 0)
-        cpu, first = ("cpu_s", "first_cpu_s") if self.on_cpu else ("wall_s", "first_wall_s")
+        clock = "cpu_s" if self.on_cpu else "wall_s"
         read = sum(len(ask["prompt"]) for ask in asks)
         figures = {
-            "prefill": read / got[first],
-            "whole": got["drawn"] / got[cpu],
+            "prefill": read / got[f"read_{clock}"],
+            "whole": got["drawn"] / got[clock],
             "first_p50": quantile(got["first_s"], 0.5),
             "first_p99": quantile(got["first_s"], 0.99),
             "peak_mb": got["peak_mb"],
@@ -193,8 +199,8 @@ class Bench:
             "wall_s": got["wall_s"],
             "wall_per_cpu": got["wall_s"] / max(got["cpu_s"], 1e-9),
         }
-        if got["drawn"] > got["drawn_first"] and got[cpu] > got[first]:
-            figures["decode"] = (got["drawn"] - got["drawn_first"]) / (got[cpu] - got[first])
+        if got["decoded"]:
+            figures["decode"] = got["decoded"] / got[f"decoded_{clock}"]
         if load.is_zipf:
             figures |= _head_and_tail(asks, got["first_s"])
         if load.schema is not None:

@@ -1,15 +1,12 @@
 """Our engine as an arm: put together as a serving job does it, stepped in its own process.
 
-It speaks to the engine through `engine.build`, `Intake.prepare`, `Engine.add` and `Engine.step` alone. What the engine
-may come to know by another name (a precision, a schema) is asked for in one function each, which says so where the
-engine has none.
+It speaks to the engine through `engine.build`, `Intake.prepare`, `Engine.add` and `Engine.step` alone.
 """
 
 from __future__ import annotations
 
-import inspect
+import json
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ from inhouse.engine.build import build
 from inhouse.engine.engine import Engine
 from inhouse.errors import NotFound
 from inhouse.model.weights import load_base
-from inhouse.schema import EngineRequest, Sampling
+from inhouse.schema import EngineRequest, Sampling, Structure
 from inhouse.settings import Settings
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
@@ -39,13 +36,14 @@ class House:
         torch.set_num_threads(order.get("threads", 1))
         folder = Path(order["base"])
         device = devices.pick(order.get("device", "cpu"))
-        dtype, rounding = PRECISIONS[order["precision"]]
+        dtype, quantization = PRECISIONS[order["precision"]]
         settings = Settings(
             max_running=order.get("max_running", 32),
             cache_tokens=order.get("cache_tokens", 2 * order["context"] + 8192),
             device=order.get("device", "cpu"),
             dtype=dtype,
-            **_rounded(rounding),
+            quantization=quantization,
+            adapter_rows=_rank_rows(order),
         )
         tokenizer = Tokenizer.load(folder)
         self.engine: Engine = build(
@@ -55,7 +53,7 @@ class House:
             base_digest=BASE_DIGEST,
             adapter_folder=_adapter_folder,
             settings=settings,
-            **_room(order),
+            reuses_prefixes=order.get("shares_prefix", False),
         )
         self.runs = 0
 
@@ -70,7 +68,7 @@ class House:
         while arrivals.left or requests:
             for i in arrivals.due(len(requests)):
                 name = f"{self.runs}-{i}"
-                requests[name] = engine.intake.prepare(_call(name, asks[i], order), name)
+                requests[name] = engine.intake.prepare(_call(name, asks[i]), name)
                 engine.add(requests[name])
             for reply in engine.step():
                 i = int(reply.request_id.split("-")[1])
@@ -82,6 +80,7 @@ class House:
                 if reply.is_last:
                     choice = requests.pop(reply.request_id).choices[0]
                     tokens[i] = choice.tokens[choice.prompt_length :]
+            watch.step()
         watch.stop()
         after = engine.stats
         notes = {k: after[k] - before.get(k, 0.0) for k in after if k.endswith("_total")}
@@ -101,37 +100,22 @@ def profile(house: House, order: Order) -> dict[str, Any]:
     return {"wall_s": wall_s, "in_operations_s": in_operations, "top": top}
 
 
-def _call(name: str, ask: Ask, order: Order) -> EngineRequest:
-    sampling = Sampling(temperature=ask.temperature, max_new_tokens=ask.new, seed=1)
+def _call(name: str, ask: Ask) -> EngineRequest:
+    structure = None
+    if ask.schema is not None:
+        structure = Structure(param="structured_outputs", json_schema=json.loads(ask.schema))
     return EngineRequest(
-        id=name, tokens=tuple(ask.prompt), adapter=ask.adapter, sampling=sampling, **_shaped(ask.schema)
+        id=name,
+        tokens=tuple(ask.prompt),
+        adapter=ask.adapter,
+        sampling=Sampling(temperature=ask.temperature, max_new_tokens=ask.new, seed=1),
+        structure=structure,
     )
 
 
-def _shaped(schema: str | None) -> dict[str, Any]:
-    """The request's field that holds it to a JSON schema."""
-    if schema is None:
-        return {}
-    raise Absent("the engine's requests have no field for a JSON schema")
-
-
-def _rounded(rounding: str) -> dict[str, Any]:
-    """The setting that rounds a base's weights."""
-    if rounding == "none":
-        return {}
-    if "quantization" not in {field.name for field in fields(Settings)}:
-        raise Absent(f"the engine has no {rounding} base")
-    return {"quantization": rounding}
-
-
-def _room(order: Order) -> dict[str, Any]:
-    """How many adapters may be resident at once, where the engine counts them."""
-    wanted = {
-        "adapter_slots": order.get("adapters_kept") or order.get("adapters_at_once"),
-        "token_budget": order.get("token_budget"),
-    }
-    known = inspect.signature(build).parameters
-    return {name: value for name, value in wanted.items() if value and name in known}
+def _rank_rows(order: Order) -> int:
+    """Room on the device for as many adapters as the order says; 0 is the engine's own choice."""
+    return round(order.get("adapters_kept", order.get("adapters_at_once", 0)) * order.get("mean_rank", 0))
 
 
 def _adapter_folder(digest: str) -> Path:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from benchmarks.serve.peers.wire import Absent, Answer, Ask, Order, Watch, in_batches, serve
 from inhouse import device as devices
+from inhouse import ops
 from inhouse.model.adapters import Adapter
 from inhouse.model.decoder import Decoder
 from inhouse.model.layers import Linear
@@ -33,10 +34,22 @@ class Rectangle:
         """Tokens of each sequence that are there; the caller moves it on behind each step."""
 
     def __call__(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None
+        self,
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        rotation: tuple[Tensor, Tensor] | None,
+        *,
+        scale: float,
+        window: int | None,
+        cap: float | None = None,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         """q [T, H, K], k and v [T, G, K], the sequences one behind the other → [T, H, K]."""
-        assert window is None, "bases of this benchmark look at everything"
+        assert window is None and cap is None and sinks is None, "bases of this benchmark look at everything"
+        assert rotation is not None, "bases of this benchmark rotate"
+        q, k = ops.rotate(q, *rotation), ops.rotate(k, *rotation)
         q, k, v = (t.unflatten(0, (self._batch, -1)).transpose(1, 2) for t in (q, k, v))  # [B, H, n, K]
         stop = self.length + k.shape[2]
         self._keys[layer][:, :, self.length : stop] = k
@@ -51,6 +64,9 @@ class Rectangle:
         )
         return mixed.transpose(1, 2).flatten(0, 1)
 
+    def reach(self) -> Tensor:
+        raise NotImplementedError("bases of this benchmark rotate alike at every length")
+
 
 class Mixed:
     """Adapters of one rank, stacked for each projection, and which of them each token uses."""
@@ -63,7 +79,9 @@ class Mixed:
         self._factors: dict[str, tuple[Tensor, Tensor]] = {}
         for name in found[0].tensors:
             a = torch.stack([adapter.tensors[name][0] for adapter in found])  # [S, R, I]
-            b = torch.stack([adapter.tensors[name][1].T * adapter.scale for adapter in found])  # [S, R, O]
+            b = torch.stack(
+                [adapter.tensors[name][1].T * adapter.scale_of(name) for adapter in found]
+            )  # [S, R, O]
             self._factors[name] = a.to(decoder.device, decoder.dtype), b.to(decoder.device, decoder.dtype)
         self._owners = self._order = self._ends = torch.empty(0, dtype=torch.int64)
 
@@ -98,7 +116,7 @@ class Variant:
         device = devices.pick(order.get("device", "cpu"))
         self.way: str = order["way"]
         self.decoder = load_base(Path(order["base"]), device=device.torch_device, dtype=torch.bfloat16)
-        self.decoder.lay_out_for_few_rows()
+        self.decoder.serve()
         self.mixed: dict[tuple[str, ...], Mixed] = {}
 
     @torch.inference_mode()
@@ -140,6 +158,7 @@ class Variant:
             for i, token in zip(places, stream.tolist(), strict=True):
                 watch.token(i)
                 tokens[i].append(token)
+            watch.step()
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ class HuggingFace:
                 torch.cuda.synchronize()
             for place in places:
                 watch.token(place)
+            watch.step()
             return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
 
         more: dict[str, Any] = {}

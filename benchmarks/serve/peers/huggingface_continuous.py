@@ -39,7 +39,6 @@ class Continuous:
         config = transformers.GenerationConfig(
             max_new_tokens=asks[0].new, do_sample=False, eos_token_id=-1, pad_token_id=0
         )
-        tokens: list[list[int]] = [[] for _ in asks]
         watch = Watch(len(asks))
         done = self.model.generate_batch(
             [ask.prompt for ask in asks],
@@ -50,9 +49,8 @@ class Continuous:
             warmup=False,
         )
         watch.stop()
-        for place, answer in enumerate(done.values()):
-            tokens[place] = list(answer.generated_tokens)
-            watch.heard(place, answer.timestamps)
+        tokens = [list(answer.generated_tokens) for answer in done.values()]
+        watch.heard([answer.timestamps for answer in done.values()])
         if [len(new) for new in tokens] != [ask.new for ask in asks]:
             raise Absent(
                 f"generate_batch gave {sum(map(len, tokens))} tokens, asked for were {sum(a.new for a in asks)}"

@@ -88,6 +88,7 @@ class LlamaCpp:
             for sequence, i in enumerate(places):
                 watch.token(i)
                 tokens[i].append(drawn[sequence])
+            watch.step()
             stream = [(drawn[s], len(asks[i].prompt) + step, s, True) for s, i in enumerate(places)]
 
     def _decode(self, stream: list[tuple[int, int, int, bool]]) -> dict[int, int]:

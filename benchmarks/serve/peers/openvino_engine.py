@@ -32,6 +32,10 @@ class OpenVino:
         scheduler.enable_prefix_caching = order.get("shares_prefix", False)
         self.adapters = {folder: _adapter(folder) for folder in order.get("adapters", [])}
         properties: dict[str, Any] = {"INFERENCE_NUM_THREADS": order.get("threads", 1)}
+        if order["precision"] == "bf16":
+            properties["KV_CACHE_PRECISION"] = (
+                "bf16"  # its own choice is 8 bits, which no other engine takes here
+            )
         if self.adapters:
             properties["adapters"] = openvino_genai.AdapterConfig(list(self.adapters.values()))
         self.pipeline = openvino_genai.ContinuousBatchingPipeline(
@@ -69,6 +73,7 @@ class OpenVino:
                     tokens[i] += new
                 if len(tokens[i]) >= asks[i].new:
                     del handles[i]
+            watch.step()
         while self.pipeline.has_non_finished_requests():
             self.pipeline.step()
 

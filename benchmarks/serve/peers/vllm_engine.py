@@ -63,6 +63,7 @@ class Vllm:
                 tokens[i] += new.token_ids
                 texts[i] += new.text
                 unfinished -= output.finished
+            watch.step()
         watch.stop()
         return Answer(tokens, watch, texts)
 

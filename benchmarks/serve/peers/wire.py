@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 Order = dict[str, Any]
+SAME_STEP_S = 0.002
+"""Tokens nearer to each other than this are of one step, where an engine notes moments alone."""
 
 
 @dataclass(slots=True)
@@ -38,14 +40,21 @@ class Ask:
 
 
 class Watch:
-    """Writes down when each request came, and each of its tokens: seconds of this process's CPU and of the wall."""
+    """Writes down when each request came, each of its tokens, and how long each step of the engine took: seconds of
+    this process's CPU and of the wall.
+
+    A step that gave some request its first token, or gave none, was spent reading prompts; every other on decoding.
+    """
 
     def __init__(self, requests: int) -> None:
         self._came: list[float] = [0.0] * requests
-        self._walls: list[list[float]] = [[] for _ in range(requests)]
-        self._cpus: list[list[float]] = [[] for _ in range(requests)]
+        self._moments: list[list[float]] = [[] for _ in range(requests)]
+        self._fresh: list[int] = []  # who got a token in the step that runs
+        self._read, self._decoded = [0.0, 0.0], [0.0, 0.0]  # CPU, wall
+        self._decoded_tokens = 0
         self._end: tuple[float, float] | None = None
         self._cpu, self._wall = time.process_time(), time.perf_counter()
+        self._last = (0.0, 0.0)
 
     @property
     def wall_s(self) -> float:
@@ -57,44 +66,60 @@ class Watch:
 
     def token(self, request: int, count: int = 1) -> None:
         """Notes new tokens of a request."""
-        self._walls[request] += [self.wall_s] * count
-        self._cpus[request] += [time.process_time() - self._cpu] * count
+        self._moments[request] += [self.wall_s] * count
+        self._fresh += [request] * count
 
-    def heard(self, request: int, moments: list[float]) -> None:
-        """Takes a request's tokens from an engine's own notes, moments of the wall's clock."""
-        self._walls[request] = [moment - self._wall for moment in moments]
-        self._cpus[request] = list(self._walls[request])
+    def step(self) -> None:
+        """Ends a step of the engine, behind its tokens."""
+        self._account(time.process_time() - self._cpu, self.wall_s)
+
+    def heard(self, moments: list[list[float]]) -> None:
+        """Takes every request's tokens from an engine's own notes, moments of the wall's clock. They stand for CPU
+        time as well."""
+        everything = sorted((at - self._wall, request) for request, each in enumerate(moments) for at in each)
+        for i, (at, request) in enumerate(everything):
+            self._moments[request].append(at)
+            self._fresh.append(request)
+            if i + 1 == len(everything) or everything[i + 1][0] - at > SAME_STEP_S:
+                self._account(at, at)
 
     def count(self, request: int) -> int:
-        return len(self._walls[request])
+        return len(self._moments[request])
 
     def stop(self) -> None:
         """Ends the measurement; what is done afterwards costs nothing."""
         self._end = time.process_time() - self._cpu, self.wall_s
 
     def found(self) -> dict[str, Any]:
-        """What a run came to. `first_*` is the moment when the last request had its first token, and `drawn_first`
-        how many tokens there were by then; gaps are those between a request's tokens, steps all together."""
+        """What a run came to: seconds of reading and of decoding, tokens drawn in all and while decoding, seconds
+        from each request's arrival to its first token, and the gaps between a request's tokens."""
         if self._end is None:
             self.stop()
         assert self._end is not None
-        cpu_s, wall_s = self._end
-        at = [walls[0] - came for walls, came in zip(self._walls, self._came, strict=True)]
-        first_cpu_s = max(cpus[0] for cpus in self._cpus)
-        first_wall_s = max(walls[0] for walls in self._walls)
-        gaps = sorted(b - a for walls in self._walls for a, b in pairwise(walls))
+        gaps = sorted(b - a for moments in self._moments for a, b in pairwise(moments))
         return {
-            "cpu_s": cpu_s,
-            "wall_s": wall_s,
-            "first_cpu_s": first_cpu_s,
-            "first_wall_s": first_wall_s,
-            "drawn_first": sum(t <= first_cpu_s for cpus in self._cpus for t in cpus),
-            "drawn": sum(map(len, self._cpus)),
-            "first_s": at,
+            "cpu_s": self._end[0],
+            "wall_s": self._end[1],
+            "read_cpu_s": self._read[0],
+            "read_wall_s": self._read[1],
+            "decoded_cpu_s": self._decoded[0],
+            "decoded_wall_s": self._decoded[1],
+            "decoded": self._decoded_tokens,
+            "drawn": sum(map(len, self._moments)),
+            "first_s": [each[0] - came for each, came in zip(self._moments, self._came, strict=True)],
             "gap_median_s": gaps[len(gaps) // 2] if gaps else 0.0,
             "gap_most_s": gaps[-1] if gaps else 0.0,
             "peak_mb": peak_mb(),
         }
+
+    def _account(self, cpu_s: float, wall_s: float) -> None:
+        took = cpu_s - self._last[0], wall_s - self._last[1]
+        counts = {request: self._fresh.count(request) for request in self._fresh}
+        is_reading = not counts or any(self.count(i) == counts[i] for i in counts)
+        spent = self._read if is_reading else self._decoded
+        spent[0], spent[1] = spent[0] + took[0], spent[1] + took[1]
+        self._decoded_tokens += 0 if is_reading else len(self._fresh)
+        self._fresh, self._last = [], (cpu_s, wall_s)
 
 
 @dataclass(slots=True)

@@ -57,6 +57,22 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that the server looked at when it verified a model."""
+
+    name: str
+    passed: bool | None
+    """None: it could not be looked at."""
+    found: str
+    tensors: tuple[str, ...] = ()
+    """Those at fault."""
+
+    @classmethod
+    def from_wire(cls, item: Mapping[str, Any]) -> Check:
+        return cls(str(item["name"]), item["passed"], str(item["found"]), tuple(item.get("tensors") or ()))
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A reply, and what it rests on. As a string it is its text."""
 
@@ -191,6 +207,14 @@ class Model:
         if max_tokens is not None:
             body["max_tokens"] = max_tokens
         return str(self._http.call("POST", "/v1/completions", body=body)["choices"][0]["text"])
+
+    def verify(self) -> list[Check]:
+        """Whether a tuned model's adapter fits its base, changes it, and is served as the plain way computes it.
+
+        The model is good when no check's `passed` is False. Needs an admin key.
+        """
+        reply = self._http.call("POST", "/v1/x/verify", body={"model": self.name})
+        return [Check.from_wire(item) for item in reply["checks"]]
 
     @overload
     def generate(
