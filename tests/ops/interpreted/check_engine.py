@@ -10,7 +10,7 @@ import torch
 from inhouse import ops
 from tests.engine.world import World, call, run
 
-OPS = ("norm", "rotary", "decode_attention", "gate", "grouped_lora")
+OPS = ("norm", "rotary", "decode_attention", "prefill_attention", "gate", "grouped_lora")
 
 
 @pytest.mark.parametrize(("family", "graphs"), [("llama", "plain"), ("mistral", "off"), ("qwen3", "plain")])

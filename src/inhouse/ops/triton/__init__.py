@@ -18,6 +18,7 @@ _FUNCTIONS = {
     "norm": "norm:norm",
     "rotary": "rotary:rotate_and_write",
     "decode_attention": "attention:decode_attention",
+    "prefill_attention": "prefill:prefill_attention",
     "gate": "gate:silu_mul",
     "grouped_lora": "lora:grouped_lora",
 }

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from inhouse.ops.paged import Past
-from inhouse.ops.triton.launch import SMALLEST_DOT, depth, launch, parts, power
+from inhouse.ops.triton.launch import SMALLEST_DOT, WARPS, WIDE, launch, parts, power, side, stages
 
 MOST_PIECES = 16
 MOST_TOKENS = 32
@@ -154,7 +154,7 @@ def decode_attention(
     groups = keys.shape[1]
     block_heads = power(heads // groups, SMALLEST_DOT)
     block_width = power(width, SMALLEST_DOT)
-    block_tokens = depth(q, 2 * block_width, MOST_TOKENS)
+    block_tokens = side(q, block_width, MOST_TOKENS)
     longest = past.longest if window is None else min(past.longest, window)
     pieces = parts(q.device, count * groups, min(MOST_PIECES, max(longest // LEAST_PIECE, 1)))
     out = torch.empty_like(q)
@@ -189,6 +189,8 @@ def decode_attention(
         block_heads=block_heads,
         block_tokens=block_tokens,
         block_width=block_width,
+        warps=WARPS if block_width <= WIDE else 2 * WARPS,
+        stages=stages(q, block_width),
     )
     if pieces > 1:
         launch(
