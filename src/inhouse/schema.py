@@ -23,6 +23,7 @@ MemoryMode = Literal["auto", "exact", "retrieval", "expert", "off"]
 OnConflict = Literal["replace", "coexist"]
 UnknownPolicy = Literal["refuse", "base"]
 Priority = Literal["interactive", "batch"]
+EngineOp = Literal["generate", "explain", "verify", "stats"]
 
 
 class Wire(BaseModel):
@@ -326,12 +327,11 @@ class EngineDone(Wire):
 
 
 class Check(Wire):
-    """One thing that was looked at when an adapter was verified."""
+    """One thing that was looked at when an adapter was verified; `passed` None: it could not be."""
 
     name: str
     found: str
     passed: bool | None = None
-    """None: it could not be looked at."""
     tensors: tuple[str, ...] = ()
     """Those at fault."""
 
@@ -356,10 +356,6 @@ class EngineFrame(Wire):
     explained: dict[str, Any] | None = None
     """What the router saw in a question, and why it decided as it did."""
     verified: tuple[Check, ...] | None = None
-    """Whether an adapter does what it says."""
-
-
-EngineOp = Literal["generate", "explain", "verify", "stats"]
 
 
 class EngineCall(Wire):
