@@ -114,6 +114,13 @@ def test_a_name_has_one_spelling_so_that_no_value_is_written_over(grammars: Gram
     assert not at.accepts('{"a":1,"\\u0061":"x"}')
 
 
+def test_a_dot_is_what_it_is_everywhere(grammars: Grammars) -> None:
+    at = matcher(grammars, json_schema={"type": "string", "pattern": "^a.[.]\\.$"})
+    assert at.accepts('"ab.."') and at.accepts('"aé.."')
+    assert not any(at.accepts(f'"a{other}.."') for other in ("\\r", "\\n", "\u2028", "\u2029"))
+    assert not at.accepts('"abb."') and not at.accepts('"ab.b"')
+
+
 def test_white_space_cannot_go_on_for_ever(grammars: Grammars) -> None:
     at = matcher(grammars, json_schema={"type": "object"})
     assert at.accepts('{\n  "a": [\n    1,\n    2\n  ]\n}')
