@@ -19,6 +19,7 @@ from inhouse.text.grammar import Grammars, Matcher, grammar_of
 from inhouse.text.tokenizer import Tokenizer
 from tests import tiny
 
+from .random_schemas import random_schema
 from .schemas import BOMBS, KEPT, NULL, REFUSED, closed
 
 VOCABULARY = 264
@@ -75,6 +76,25 @@ def test_whatever_a_schema_lets_through_parses_and_validates(
     assert len(replies) >= 10
     for reply in replies:
         validator.validate(json.loads(reply))
+
+
+def test_schemas_that_chance_writes_are_kept_or_refused(grammars: Grammars, tokenizer: Tokenizer) -> None:
+    dice, kept, replies = random.Random(2026), 0, 0
+    for _ in range(400):
+        schema = {
+            **random_schema(dice, 3),
+            "$defs": {"p": random_schema(dice, 1), "q": random_schema(dice, 2)},
+        }
+        try:
+            start = matcher(grammars, json_schema=schema)
+        except InvalidRequest:
+            continue
+        kept += 1
+        for _ in range(4):
+            if (reply := wander(start, tokenizer, dice, most=200)) is not None:
+                jsonschema.Draft202012Validator(schema).validate(json.loads(reply))
+                replies += 1
+    assert kept >= 150 and replies >= 500
 
 
 def test_dates_and_times_are_such_that_programs_can_read(grammars: Grammars, tokenizer: Tokenizer) -> None:

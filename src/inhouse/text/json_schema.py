@@ -6,6 +6,7 @@ kept in every reply is refused with its place and a cure; what the engine does n
 
 from __future__ import annotations
 
+import graphlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,8 @@ _YEAR = r"([0-9]{3}[1-9]|[0-9]{2}[1-9][0-9]|[0-9][1-9][0-9]{2}|[1-9][0-9]{3})"
 _LEAP = r"([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)"
 _DAY = f"({_YEAR}-[0-9]{{2}}-(0[1-9]|1[0-9]|2[0-8])|{_YEAR}-(0[13-9]|1[0-2])-[23][0-9]|{_LEAP}-02-29)"
 _SECOND = ":[0-5][0-9]:[0-5][0-9]"
+_ENDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_END_GAP = 1e-6
 _DOT = r"[^\n\r\u2028\u2029]"
 _REAL = {
     "date": f"^{_DAY}$",
@@ -63,8 +66,12 @@ def ready(schema: Any, *, param: str, at: str = "the schema") -> dict[str, Any]:
     for place, node in parts:
         if fault := _fault(node, is_old) or _reference_fault(node, copy, walked):
             raise InvalidRequest(f"{place}: {fault}", param=param)
+    if endless := _endless(parts, copy):
+        raise InvalidRequest(f"{endless} asks for itself without end. Put something between.", param=param)
+    for _, node in parts:
         if isinstance(pattern := node.get("pattern"), str):
             node["pattern"] = _with_plain_dots(pattern)
+        _open_ends(node)
         if (pattern := _REAL.get(str(node.get("format")))) and isinstance(node.get("allOf", []), list):
             node["allOf"] = [*node.get("allOf", []), {"pattern": pattern}]
     return copy
@@ -158,6 +165,10 @@ def _fault(node: Mapping[str, Any], is_old: bool) -> str | None:
         return "x-guidance would change what the schema means. Leave it out."
     if isinstance(node.get("items"), list) and not is_old:
         return "items is a list. Name its parts in prefixItems."
+    if any(isinstance(node.get(word), bool) for word in ("exclusiveMinimum", "exclusiveMaximum")):
+        return "an exclusive end is true or false. Give the number itself."
+    if any(isinstance(node.get(word, 0), (str, list, dict)) or node.get(word, 0) is None for word in _ENDS):
+        return "an end of a range is no number. Give a number."
     multiple = node.get("multipleOf")
     if isinstance(multiple, float) and not multiple.is_integer():
         return "multipleOf is no whole number, which validators round differently. Use a pattern, or smaller units."
@@ -183,6 +194,14 @@ def _reference_fault(node: dict[str, Any], root: dict[str, Any], walked: set[int
         return None
     if pointer != "#" and not pointer.startswith("#/"):
         return f"$ref is {pointer!r}. Refer to a part of this schema by its path, as #/$defs/name."
+    target = _target(pointer, root)
+    if isinstance(target, bool) or id(target) in walked:
+        return None
+    return f"$ref is {pointer!r}, and no schema is there. Put it into $defs."
+
+
+def _target(pointer: str, root: dict[str, Any]) -> Any:
+    """What stands where a reference points to; None where nothing does."""
     target: Any = root
     for step in pointer[2:].split("/") if pointer != "#" else ():
         name = unquote(step).replace("~1", "/").replace("~0", "~")
@@ -190,14 +209,49 @@ def _reference_fault(node: dict[str, Any], root: dict[str, Any], walked: set[int
             target = target[int(name)] if name.isdecimal() and int(name) < len(target) else None
         else:
             target = target.get(name) if isinstance(target, dict) else None
-    if isinstance(target, bool) or id(target) in walked:
-        return None
-    return f"$ref is {pointer!r}, and no schema is there. Put it into $defs."
+    return target
+
+
+def _endless(parts: list[tuple[str, dict[str, Any]]], root: dict[str, Any]) -> str | None:
+    """The place of a schema that asks for itself of one and the same value; no validator would end. None: no such."""
+    leads_to: dict[int, list[int]] = {}
+    for _, node in parts:
+        same = [
+            each
+            for key in ("anyOf", "allOf", "oneOf")
+            if isinstance(node.get(key), list)
+            for each in node[key]
+        ]
+        if isinstance(pointer := node.get("$ref"), str):
+            same.append(_target(pointer, root))
+        leads_to[id(node)] = [id(each) for each in same if isinstance(each, dict)]
+    try:
+        graphlib.TopologicalSorter(leads_to).prepare()
+    except graphlib.CycleError as error:
+        return next(place for place, node in parts if id(node) in error.args[1])
+    return None
 
 
 def _named(node: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = node.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _open_ends(node: dict[str, Any]) -> None:
+    """Moves exclusive ends of number ranges a little inwards: the library lets a whole number through that is such an
+    end, where the other end is less than one away."""
+    if node.get("type") == "integer":
+        return
+    for exclusive, inclusive, sign in (
+        ("exclusiveMinimum", "minimum", 1),
+        ("exclusiveMaximum", "maximum", -1),
+    ):
+        end = node.pop(exclusive, None)
+        if end is None:
+            continue
+        moved = end + sign * max(_END_GAP, abs(end) * _END_GAP)
+        known = node.get(inclusive, moved)
+        node[inclusive] = max(known, moved) if sign > 0 else min(known, moved)
 
 
 def _has_control(value: Any) -> bool:
