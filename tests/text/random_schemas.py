@@ -84,7 +84,7 @@ def _number(dice: random.Random, depth: int) -> Schema:
     return {
         "type": dice.choice(["integer", "number"]),
         **some,
-        **_some(dice, multipleOf=(0.3, dice.choice([1, 3, 10.0]))),
+        **_some(dice, multipleOf=(0.3, dice.choice([1, 3, 10]))),
     }
 
 

@@ -170,8 +170,8 @@ def _fault(node: Mapping[str, Any], is_old: bool) -> str | None:
     if any(isinstance(node.get(word, 0), (str, list, dict)) or node.get(word, 0) is None for word in _ENDS):
         return "an end of a range is no number. Give a number."
     multiple = node.get("multipleOf")
-    if isinstance(multiple, float) and not multiple.is_integer():
-        return "multipleOf is no whole number, which validators round differently. Use a pattern, or smaller units."
+    if isinstance(multiple, float):
+        return "multipleOf is written as a fraction, which validators round differently. Use smaller units."
     least, required = node.get("minProperties"), node.get("required")
     is_closed = node.get("additionalProperties") is False and "patternProperties" not in node
     known = len(set(map(str, required))) if isinstance(required, list) else 0
