@@ -64,11 +64,15 @@ KEPT: dict[str, Schema] = {
     "pattern": {"type": "string", "pattern": "^[A-Z]{2}-[0-9]{3}$"},
     "loose pattern": {"type": "string", "pattern": "ab", "maxLength": 8},
     "pattern of choices": {"type": "string", "pattern": "^(one|two|three)$"},
+    "pattern of classes": {"type": "string", "pattern": "^\\d\\w[\\]\\-a][^\\]a]\\S.$"},
     "pattern and length": {"type": "string", "pattern": "^[ab]*$", "minLength": 3, "maxLength": 5},
     "unicode": closed(größe={"type": "string", "pattern": "^[äöü]{2}$"}, 名={"enum": ["東", "京"]}),
     "length counts characters": {"type": "string", "minLength": 2, "maxLength": 3},
     "integer range": {"type": "integer", "exclusiveMinimum": -5, "maximum": 1234},
     "number range": {"type": "number", "minimum": -0.5, "exclusiveMaximum": 2.25},
+    "narrow range": {"type": "number", "exclusiveMinimum": 2, "maximum": 2.5},
+    "narrow range at zero": {"anyOf": [{"type": "number", "minimum": -0.1, "exclusiveMaximum": 0}, NULL]},
+    "open range": {"exclusiveMinimum": 0, "exclusiveMaximum": 0.5, "type": ["number", "null"]},
     "multiple": {"type": "integer", "multipleOf": 7, "minimum": 0, "maximum": 700},
     "any of": {
         "anyOf": [{"type": "integer"}, closed(a=NULL), {"type": "array", "items": NULL, "maxItems": 2}]
@@ -154,15 +158,25 @@ REFUSED: dict[str, tuple[Schema, str]] = {
     "back reference": ({"type": "string", "pattern": "(a)\\1"}, "backreference"),
     "class arithmetic": ({"type": "string", "pattern": "^[^a&&b]$"}, "&&"),
     "class in a class": ({"type": "string", "pattern": "[[:alpha:]]"}, "inside brackets"),
+    "not a digit": ({"type": "string", "pattern": "^\\D$"}, "engines read differently"),
+    "not of a class": ({"type": "string", "pattern": "^[^\\w]$"}, "0-9A-Za-z_"),
+    "names by class": ({"type": "object", "patternProperties": {"\\d": NULL}}, "engines read differently"),
+    "a bracket first": ({"type": "string", "pattern": "^[]a]$"}, "Escape it"),
     "flags": ({"type": "object", "patternProperties": {"(?i)a": NULL}}, "flags"),
     "possessive": ({"type": "string", "pattern": "a++a"}, "possessive"),
     "minProperties of free names": ({"type": "object", "minProperties": 2}, "minProperties"),
     "fractions": (closed(a={"type": "number", "multipleOf": 0.1}), "multipleOf"),
+    "an end that is no number": ({"type": "number", "minimum": "0"}, "no number"),
+    "an old exclusive end": ({"type": "number", "maximum": 0, "exclusiveMaximum": True}, "the number itself"),
     "list of items": (closed(a={"type": "array", "items": [NULL]}), "prefixItems"),
     "control character": ({"enum": ["a\x01"]}, "control character"),
     "options of the library": ({"type": "string", "x-guidance": {"lenient": True}}, "x-guidance"),
     "boolean false": (closed(a={"allOf": [False]}), ""),
-    "endless self": ({"$ref": "#"}, ""),
+    "endless self": ({"$ref": "#"}, "without end"),
+    "endless through others": (
+        {"anyOf": [NULL, {"$ref": "#/$defs/a"}], "$defs": {"a": {"allOf": [{"$ref": "#"}]}}},
+        "without end",
+    ),
 }
 
 

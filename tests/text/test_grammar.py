@@ -19,6 +19,7 @@ from inhouse.text.grammar import Grammars, Matcher, grammar_of
 from inhouse.text.tokenizer import Tokenizer
 from tests import tiny
 
+from .random_schemas import random_schema
 from .schemas import BOMBS, KEPT, NULL, REFUSED, closed
 
 VOCABULARY = 264
@@ -77,6 +78,25 @@ def test_whatever_a_schema_lets_through_parses_and_validates(
         validator.validate(json.loads(reply))
 
 
+def test_schemas_that_chance_writes_are_kept_or_refused(grammars: Grammars, tokenizer: Tokenizer) -> None:
+    dice, kept, replies = random.Random(2026), 0, 0
+    for _ in range(400):
+        schema = {
+            **random_schema(dice, 3),
+            "$defs": {"p": random_schema(dice, 1), "q": random_schema(dice, 2)},
+        }
+        try:
+            start = matcher(grammars, json_schema=schema)
+        except InvalidRequest:
+            continue
+        kept += 1
+        for _ in range(4):
+            if (reply := wander(start, tokenizer, dice, most=200)) is not None:
+                jsonschema.Draft202012Validator(schema).validate(json.loads(reply))
+                replies += 1
+    assert kept >= 150 and replies >= 500
+
+
 def test_dates_and_times_are_such_that_programs_can_read(grammars: Grammars, tokenizer: Tokenizer) -> None:
     dice = random.Random(1)
     days = matcher(grammars, json_schema=KEPT["date"])
@@ -112,6 +132,13 @@ def test_a_name_has_one_spelling_so_that_no_value_is_written_over(grammars: Gram
     assert not at.accepts('{"a":"x"}')
     assert not at.accepts('{"a":1,"a":"x"}')
     assert not at.accepts('{"a":1,"\\u0061":"x"}')
+
+
+def test_a_dot_is_what_it_is_everywhere(grammars: Grammars) -> None:
+    at = matcher(grammars, json_schema={"type": "string", "pattern": "^a.[.]\\.$"})
+    assert at.accepts('"ab.."') and at.accepts('"aé.."')
+    assert not any(at.accepts(f'"a{other}.."') for other in ("\\r", "\\n", "\u2028", "\u2029"))
+    assert not at.accepts('"abb."') and not at.accepts('"ab.b"')
 
 
 def test_white_space_cannot_go_on_for_ever(grammars: Grammars) -> None:

@@ -6,6 +6,7 @@ kept in every reply is refused with its place and a cure; what the engine does n
 
 from __future__ import annotations
 
+import graphlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,9 @@ _YEAR = r"([0-9]{3}[1-9]|[0-9]{2}[1-9][0-9]|[0-9][1-9][0-9]{2}|[1-9][0-9]{3})"
 _LEAP = r"([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)"
 _DAY = f"({_YEAR}-[0-9]{{2}}-(0[1-9]|1[0-9]|2[0-8])|{_YEAR}-(0[13-9]|1[0-2])-[23][0-9]|{_LEAP}-02-29)"
 _SECOND = ":[0-5][0-9]:[0-5][0-9]"
+_ENDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_END_GAP = 1e-6
+_DOT = r"[^\n\r\u2028\u2029]"
 _REAL = {
     "date": f"^{_DAY}$",
     "date-time": f"^{_DAY}T[0-9]{{2}}{_SECOND}[^z]*$",
@@ -62,6 +66,12 @@ def ready(schema: Any, *, param: str, at: str = "the schema") -> dict[str, Any]:
     for place, node in parts:
         if fault := _fault(node, is_old) or _reference_fault(node, copy, walked):
             raise InvalidRequest(f"{place}: {fault}", param=param)
+    if endless := _endless(parts, copy):
+        raise InvalidRequest(f"{endless} asks for itself without end. Put something between.", param=param)
+    for _, node in parts:
+        if isinstance(pattern := node.get("pattern"), str):
+            node["pattern"] = _with_plain_dots(pattern)
+        _open_ends(node)
         if (pattern := _REAL.get(str(node.get("format")))) and isinstance(node.get("allOf", []), list):
             node["allOf"] = [*node.get("allOf", []), {"pattern": pattern}]
     return copy
@@ -87,16 +97,23 @@ def refuse_vast(schema: Any, *, param: str, at: str) -> None:
         raise InvalidRequest(f"{at} has {size} characters; {MAX_CHARS} is the limit.", param=param)
 
 
-def regex_fault(pattern: str) -> str | None:
-    """What is wrong with a regular expression that not all engines read alike; None where nothing is."""
+def regex_fault(pattern: str, *, is_name: bool = False) -> str | None:
+    """What is wrong with a regular expression that not all engines read alike; None where nothing is.
+
+    `is_name`: it says which names it is for, and so also which it is not for.
+    """
     if len(pattern) > MAX_PATTERN_CHARS:
         return f"a pattern has {len(pattern)} characters; {MAX_PATTERN_CHARS} is the limit."
-    at, in_class = 0, False
+    at, in_class, is_negated = 0, False, False
     while at < len(pattern):
         rest = pattern[at:]
-        if rest.startswith("\\"):
+        if rest[0] == "\\":
             if not in_class and rest[1:2] in ("A", "z", "Z"):
                 return f"a pattern holds {rest[:2]}. Write ^ or $."
+            if rest[1:2] in ("D", "W") or (
+                rest[1:2] in ("d", "w") and (is_name or (in_class and is_negated))
+            ):
+                return f"a pattern excludes by {rest[:2]}, which engines read differently. Write 0-9 or 0-9A-Za-z_."
             at += 2
             continue
         if in_class:
@@ -106,14 +123,22 @@ def regex_fault(pattern: str) -> str | None:
                 )
             in_class = rest[0] != "]"
         elif rest[0] == "[":
-            in_class = True
-            at += len(re.match(r"\[\^?\]?", rest)[0]) - 1  # type: ignore[index]
+            in_class, is_negated = True, rest[1:2] == "^"
+            at += is_negated
+            if rest[1 + is_negated : 2 + is_negated] == "]":
+                return "a pattern opens brackets with ], which engines read differently. Escape it."
         elif re.match(r"\(\?(?!:|P?<\w)", rest):
             return f"a pattern holds {rest[:3]}: flags and looking around are not supported. Spell it out."
         elif re.match(r"[*+?}]\+", rest):
             return f"a pattern holds {rest[:2]}: possessive repeats are not supported. Leave the + out."
         at += 1
     return None
+
+
+def _with_plain_dots(pattern: str) -> str:
+    """The pattern with a dot that stands for what it stands for in every engine: JavaScript's has four exceptions."""
+    pieces = r"\\.|\[(?:\\.|[^\]])*\]|\."
+    return re.sub(pieces, lambda found: _DOT if found[0] == "." else found[0], pattern, flags=re.DOTALL)
 
 
 def _subschemas(schema: dict[str, Any], at: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -140,18 +165,24 @@ def _fault(node: Mapping[str, Any], is_old: bool) -> str | None:
         return "x-guidance would change what the schema means. Leave it out."
     if isinstance(node.get("items"), list) and not is_old:
         return "items is a list. Name its parts in prefixItems."
+    if any(isinstance(node.get(word), bool) for word in ("exclusiveMinimum", "exclusiveMaximum")):
+        return "an exclusive end is true or false. Give the number itself."
+    if any(isinstance(node.get(word, 0), (str, list, dict)) or node.get(word, 0) is None for word in _ENDS):
+        return "an end of a range is no number. Give a number."
     multiple = node.get("multipleOf")
-    if isinstance(multiple, float) and not multiple.is_integer():
-        return "multipleOf is no whole number, which validators round differently. Use a pattern, or smaller units."
+    if isinstance(multiple, float):
+        return "multipleOf is written as a fraction, which validators round differently. Use smaller units."
     least, required = node.get("minProperties"), node.get("required")
     is_closed = node.get("additionalProperties") is False and "patternProperties" not in node
-    names = len(set(map(str, required))) if isinstance(required, list) else 0
-    if isinstance(least, int) and least > max(1, names) and not is_closed:
+    known = len(set(map(str, required))) if isinstance(required, list) else 0
+    if isinstance(least, int) and least > max(1, known) and not is_closed:
         return "minProperties cannot be kept where names are free: one may come twice. Name what is required."
     if _has_control([node.get("const"), node.get("enum")]):
         return "const or enum holds a control character. Leave it out."
-    patterns = [node.get("pattern"), *(_named(node, "patternProperties"))]
-    return next((fault for p in patterns if isinstance(p, str) and (fault := regex_fault(p))), None)
+    names_fault = (regex_fault(name, is_name=True) for name in _named(node, "patternProperties"))
+    if isinstance(pattern := node.get("pattern"), str) and (fault := regex_fault(pattern)):
+        return fault
+    return next(filter(None, names_fault), None)
 
 
 def _reference_fault(node: dict[str, Any], root: dict[str, Any], walked: set[int]) -> str | None:
@@ -163,6 +194,14 @@ def _reference_fault(node: dict[str, Any], root: dict[str, Any], walked: set[int
         return None
     if pointer != "#" and not pointer.startswith("#/"):
         return f"$ref is {pointer!r}. Refer to a part of this schema by its path, as #/$defs/name."
+    target = _target(pointer, root)
+    if isinstance(target, bool) or id(target) in walked:
+        return None
+    return f"$ref is {pointer!r}, and no schema is there. Put it into $defs."
+
+
+def _target(pointer: str, root: dict[str, Any]) -> Any:
+    """What stands where a reference points to; None where nothing does."""
     target: Any = root
     for step in pointer[2:].split("/") if pointer != "#" else ():
         name = unquote(step).replace("~1", "/").replace("~0", "~")
@@ -170,14 +209,49 @@ def _reference_fault(node: dict[str, Any], root: dict[str, Any], walked: set[int
             target = target[int(name)] if name.isdecimal() and int(name) < len(target) else None
         else:
             target = target.get(name) if isinstance(target, dict) else None
-    if isinstance(target, bool) or id(target) in walked:
-        return None
-    return f"$ref is {pointer!r}, and no schema is there. Put it into $defs."
+    return target
+
+
+def _endless(parts: list[tuple[str, dict[str, Any]]], root: dict[str, Any]) -> str | None:
+    """The place of a schema that asks for itself of one and the same value; no validator would end. None: no such."""
+    leads_to: dict[int, list[int]] = {}
+    for _, node in parts:
+        same = [
+            each
+            for key in ("anyOf", "allOf", "oneOf")
+            if isinstance(node.get(key), list)
+            for each in node[key]
+        ]
+        if isinstance(pointer := node.get("$ref"), str):
+            same.append(_target(pointer, root))
+        leads_to[id(node)] = [id(each) for each in same if isinstance(each, dict)]
+    try:
+        graphlib.TopologicalSorter(leads_to).prepare()
+    except graphlib.CycleError as error:
+        return next(place for place, node in parts if id(node) in error.args[1])
+    return None
 
 
 def _named(node: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = node.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _open_ends(node: dict[str, Any]) -> None:
+    """Moves exclusive ends of number ranges a little inwards: the library lets a whole number through that is such an
+    end, where the other end is less than one away."""
+    if node.get("type") == "integer":
+        return
+    for exclusive, inclusive, sign in (
+        ("exclusiveMinimum", "minimum", 1),
+        ("exclusiveMaximum", "maximum", -1),
+    ):
+        end = node.pop(exclusive, None)
+        if end is None:
+            continue
+        moved = end + sign * max(_END_GAP, abs(end) * _END_GAP)
+        known = node.get(inclusive, moved)
+        node[inclusive] = max(known, moved) if sign > 0 else min(known, moved)
 
 
 def _has_control(value: Any) -> bool:
