@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,24 @@ def test_the_example_of_many_rows_writes_them_and_asks_none_twice(served: House,
     first, second, *rest = done.stdout.splitlines()
     assert (first, second) == ("0 Who are you?", "1 What is 17 plus 25?")  # the stub says the words back
     assert rest == [f"100 replies in {tmp_path / 'replies.jsonl'}, 0 errors", "100 were there already"]
+
+
+def test_the_guide_to_many_rows_says_what_runs(served: House, tmp_path: Path) -> None:
+    guide = (EXAMPLES.parent / "docs" / "guides" / "batch.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", guide, re.S)
+    (tmp_path / "in.jsonl").write_text('{"prompt": "hello"}\n')
+    (tmp_path / "guide.py").write_text(program)
+    environment = {**os.environ, "INHOUSE_URL": served.url, "INHOUSE_API_KEY": served.admin}
+    done = subprocess.run(
+        [sys.executable, "guide.py"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == ["0 Who are you? None", "1 What is 17 plus 25? None"], done.stderr
+    assert '"text":"hello"' in (tmp_path / "out.jsonl").read_text()
 
 
 def test_the_demo_runs_and_its_curl_line_works(served: House, work: Any, tmp_path: Path) -> None:

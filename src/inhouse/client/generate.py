@@ -40,6 +40,8 @@ WINDOW = 4
 HEADROOM = 1.5
 """Requests under way for each that the engines decode: while one reply travels, the next request waits there."""
 PLACES_IF_UNSAID = 8
+WAITS = {"service_tier": "flex"}
+"""How a row says that it can wait: it takes what other requests leave of the engines."""
 PATIENCE_S = 600.0
 """How long a server may answer no row at all before the run ends; it can be taken up again."""
 _BUSY = (RateLimited, EngineOverloaded, ModelLoading, Draining, StoreBusy, ServerUnreachable)
@@ -80,7 +82,7 @@ def generate(
     if restart and out is None:
         raise InvalidRequest("restart begins a file anew. Give out, or leave it out.", param="restart")
     filling_places, most = _places(http, model)
-    filling = {"temperature": temperature, **sampling}
+    filling = {"temperature": temperature, **WAITS, **sampling}
     run = Run(
         http=http,
         source=source,
@@ -155,7 +157,7 @@ class Run:
             yield Asked(index, prompt, body, self.keeps_input)
 
     def _body(self, path: str, said: Mapping[str, Any]) -> dict[str, Any]:
-        """What is sent: the row's own words, filled up with the run's. Here a run would say that it can wait."""
+        """What is sent: the row's own words, filled up with the run's."""
         filling = dict(self.filling)
         longest = filling.pop("max_tokens", None)
         if longest is not None and not said.keys() & {"max_tokens", "max_completion_tokens"}:

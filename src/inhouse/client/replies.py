@@ -54,7 +54,7 @@ class Reply:
     id: str | None = None
     """What the row calls itself."""
     text: str | None = None
-    """None where there is an error."""
+    """None where there is an error, or nothing but tool calls."""
     finish_reason: str | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
     """prompt_tokens, completion_tokens, total_tokens."""
@@ -62,7 +62,7 @@ class Reply:
     expected: str | None = None
     """The reply that the row itself holds, where it comes from a training file."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """What else was asked for or came along: input, logprobs, x_facts and x_memory of a memory's answer."""
+    """What else was asked for or came along: input, logprobs, tool_calls, a memory's x_facts and x_memory."""
     digest: str = field(default="", repr=False)
 
     @classmethod
@@ -72,10 +72,13 @@ class Reply:
         kept = {name: wire[name] for name in ("x_facts", "x_memory") if wire.get(name) is not None}
         if choice.get("logprobs") is not None:
             kept["logprobs"] = choice["logprobs"]
+        message = choice.get("message") or {}
+        if message.get("tool_calls"):
+            kept["tool_calls"] = message["tool_calls"]
         made = cls._of(asked)
         return replace(
             made,
-            text=choice["message"]["content"] if "message" in choice else choice["text"],
+            text=message["content"] if message else choice["text"],
             finish_reason=choice.get("finish_reason"),
             usage={name: wire["usage"][name] for name in _COUNTS},
             more={**made.more, **kept},
