@@ -243,11 +243,11 @@ def short(value: float) -> str:
 
 def profile_table(profile: dict[str, Any]) -> str:
     """Where the time of a run went."""
-    total = profile["wall_s"]
-    lines = ["| operation | share | calls |", "|---|---|---|"]
-    lines += [f"| `{e['what']}` | {e['s'] / total:.0%} | {e['calls']} |" for e in profile["top"]]
-    left = max(0.0, total - profile["in_operations_s"])
-    return "\n".join([*lines, f"| Python, and the profiler itself | {left / total:.0%} | |"])
+    total = profile["s"]
+    lines = ["Where the time of our own run goes:", "", "| function | share | calls |", "|---|---|---|"]
+    lines += [f"| `{e['what']}` | {e['s'] / total:.1%} | {e['calls']} |" for e in profile["top"]]
+    left = max(0.0, total - sum(e["s"] for e in profile["top"]))
+    return "\n".join([*lines, f"| all others | {left / total:.1%} | |"])
 
 
 def dump(found: dict[str, Any], file: Path) -> None:
