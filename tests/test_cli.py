@@ -25,9 +25,12 @@ from inhouse.cli import app
 from inhouse.cli.commands import _without_password
 from inhouse.client import local, progress
 from inhouse.client.job import JobEvent
+from inhouse.schema import ModelCard
 from inhouse.settings import Settings
+from inhouse.store.records import models
 from tests.client import conftest as shared
 from tests.server.house import TUNED, House, until
+from tests.server.socket_engine import SPOILT
 
 bare_environment, served, work = shared.bare_environment, shared.served, shared.work
 
@@ -192,6 +195,30 @@ def test_models_lists_every_model(there: House) -> None:
     assert found[TUNED]["base"] == "seedling"
 
 
+def test_models_verify_tells_each_check_and_fails_when_one_does(
+    there: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "admin key" in inhouse("models", "verify", TUNED, code=1).stderr
+    monkeypatch.setenv("INHOUSE_API_KEY", there.admin)
+    checks = lines(inhouse("models", "verify", TUNED, "--json"))
+    assert [(check["name"], check["passed"]) for check in checks] == [
+        ("fits", True),
+        ("agrees with PEFT", None),
+    ]
+    spoilt = ModelCard(
+        name="ft:spoilt", project="default", kind="adapter", base="seedling", digest=SPOILT, created_at=1.0
+    )
+    with there.db.write() as conn:
+        models.add(conn, spoilt)
+    try:
+        checks = lines(inhouse("models", "verify", "ft:spoilt", code=1))
+    finally:
+        with there.db.write() as conn:
+            models.delete(conn, "default", "ft:spoilt")
+    assert checks[1]["tensors"] == ["model.layers.0.q"]
+    assert "has no adapter" in inhouse("models", "verify", "seedling", code=1).stderr
+
+
 def test_config_tells_values_and_origins_and_hides_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INHOUSE_PORT", "9999")
     monkeypatch.setenv("INHOUSE_DATABASE_URL", "postgresql://me:canary@db/x")
@@ -215,6 +242,7 @@ def test_doctor_finds_python_the_data_folder_and_the_workshop() -> None:
     assert found["python"]["state"] == found["data folder"]["state"] == found["workshop"]["state"] == "good"
     assert found["server"]["state"] == "note"
     assert any(what.startswith("device ") for what in found)
+    assert "triton: " in found["gate on cpu"]["found"], "doctor does not say why a kernel is not taken"
 
 
 def test_doctor_names_the_cure_when_something_is_missing(

@@ -61,6 +61,14 @@ def test_the_openai_package_does_the_same(environment: dict[str, str]) -> None:
     assert ANSWER in run(environment, "examples/openai_client.py")
 
 
+def test_replies_in_a_format_are_what_programs_read(environment: dict[str, str]) -> None:
+    ticket, choice, call = run(environment, "examples/structured_output.py").splitlines()
+    assert set(json.loads(ticket)) == {"title", "priority", "days"}
+    assert choice in ("hardware", "software", "people")
+    name, arguments = call.split(" ", 1)
+    assert name == "SendMail" and set(json.loads(arguments)) == {"to", "ticket"}
+
+
 def test_facts_are_cited_changed_and_forgotten(environment: dict[str, str]) -> None:
     cited, edited, forgotten = run(environment, "examples/facts.py").splitlines()
     assert cited.startswith(ANSWER) and "aurora_ferry.jsonl line 4, exact" in cited

@@ -24,10 +24,16 @@ TORCHLESS = (
     "inhouse.engine.scheduler",
     "inhouse.engine.pages",
     "inhouse.engine.slots",
+    "inhouse.engine.queue",
+    "inhouse.engine.prefixes",
+    "inhouse.engine.ranges",
     "inhouse.jobs.placement",
     "inhouse.text.tokenizer",
     "inhouse.text.template",
     "inhouse.text.stream",
+    "inhouse.text.tools",
+    "inhouse.text.grammar",
+    "inhouse.text.taster",
     "inhouse.worker.main",
 )
 

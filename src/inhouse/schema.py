@@ -325,6 +325,17 @@ class EngineDone(Wire):
     adapter: str | None = None
 
 
+class Check(Wire):
+    """One thing that was looked at when an adapter was verified."""
+
+    name: str
+    found: str
+    passed: bool | None = None
+    """None: it could not be looked at."""
+    tensors: tuple[str, ...] = ()
+    """Those at fault."""
+
+
 class EngineFault(Wire):
     """The last frame of a request that did not: an error by its code, or an internal fault."""
 
@@ -344,12 +355,17 @@ class EngineFrame(Wire):
     stats: dict[str, float] | None = None
     explained: dict[str, Any] | None = None
     """What the router saw in a question, and why it decided as it did."""
+    verified: tuple[Check, ...] | None = None
+    """Whether an adapter does what it says."""
+
+
+EngineOp = Literal["generate", "explain", "verify", "stats"]
 
 
 class EngineCall(Wire):
     """One line on the socket, gateway to engine; the connection's end is the request's cancellation."""
 
-    op: Literal["generate", "explain", "stats"]
+    op: EngineOp
     request: EngineRequest | None = None
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from inhouse import device as devices
+from inhouse import ops
+from inhouse.device.device import _accelerator_capabilities
 from inhouse.errors import InvalidRequest
 
 
@@ -49,4 +53,55 @@ def test_doctor_tells_devices_and_a_measured_product() -> None:
     )
     report = json.loads(done.stdout)
     assert report["devices"][-1]["label"] == "cpu"
-    assert report["devices"][-1]["matrix_gflops"] > 0
+    cpu = report["devices"][-1]
+    assert cpu["matrix_gflops"] > 0
+    assert [choice["op"] for choice in cpu["kernels"]] == list(ops.kernels.operations)
+    (gate,) = (choice for choice in cpu["kernels"] if choice["op"] == "gate")
+    assert any(other["name"] == "triton" and other["why"] for other in gate["passed_over"])
+
+
+def test_doctor_refuses_a_setting_that_names_no_kernel() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "inhouse.worker", "--doctor"],
+        env={**os.environ, "INHOUSE_KERNELS": "fastest"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    report = json.loads(done.stdout)
+    assert "'fastest' names none that is known" in report["error"] and report["cure"]
+
+
+def test_a_device_describes_itself_by_what_its_back_end_calls_things() -> None:
+    """Three spellings of the same numbers; what a back end does not say is not claimed."""
+    one = SimpleNamespace(
+        multi_processor_count=132,
+        warp_size=32,
+        shared_memory_per_block=49_152,
+        shared_memory_per_block_optin=232_448,
+    )
+    other = SimpleNamespace(
+        multi_processor_count=304,
+        warp_size=64,
+        shared_memory_per_block=65_536,
+        shared_memory_per_block_optin=0,
+        max_threads_per_block=1024,
+    )
+    third = SimpleNamespace(gpu_subslice_count=64, local_mem_size=131_072, max_work_group_size=1024)
+    module = SimpleNamespace(is_bf16_supported=lambda: True)
+    found = [
+        _accelerator_capabilities(kind, module, properties)
+        for kind, properties in (("cuda", one), ("cuda", other), ("xpu", third), ("strange", None))
+    ]
+    assert [c.processors for c in found] == [132, 304, 64, 1]
+    assert [c.warp_width for c in found] == [32, 64, 1, 1]
+    assert [c.shared_memory_bytes for c in found] == [232_448, 65_536, 131_072, 0]
+    assert [c.max_threads for c in found] == [1024, 1024, 1024, 1]
+    assert [c.grouped_products for c in found] == [True, True, False, False]
+    assert not (found[3].triton or found[3].graphs or found[3].compile)
+
+
+def test_the_memory_of_a_device_is_asked_anew() -> None:
+    free, total = devices.memory(torch.device("cpu"))
+    assert 0 < free <= total
+    assert devices.pick("cpu").memory[1] == total

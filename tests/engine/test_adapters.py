@@ -110,6 +110,26 @@ def test_rows_that_no_adapter_has_reached_are_never_read(world: World) -> None:
             check(world, bank, adapters, [(0,), (1,), ()])
 
 
+@WAYS
+@pytest.mark.usefixtures("way")
+def test_an_adapter_whose_products_overflow_spoils_its_own_rows_alone(world: World) -> None:
+    """Infinity in a column of a row that does not use it would be NaN there, were it multiplied away."""
+    loud = made(world, 2)
+    tensors = {name: (torch.full_like(a, 3e38), b) for name, (a, b) in loud.tensors.items()}
+    bank, quiet = Bank(world.decoder, 8), made(world, 3)
+    for slot, adapter in enumerate((quiet, Adapter(2, 2.0, tensors, {}))):
+        bank.load(slot, factors_of(adapter, torch.float32))
+    linear = world.decoder.blocks[0].mlp.up
+    x = inputs(linear, 3) * 10
+    mix = bank.mix([(0,), (1,), ()])
+    assert mix is not None
+    mixed = mix(linear, x)
+    assert not torch.isfinite(mixed[1]).all()
+    alone = LoadedLora(quiet, world.decoder)(linear, x)
+    torch.testing.assert_close(mixed[0], alone[0], atol=1e-4, rtol=1e-4)
+    assert torch.equal(mixed[2], linear.product(x)[2])
+
+
 def test_an_arena_takes_no_more_than_the_ranks_of_its_adapters(world: World) -> None:
     arena = Arena(world.decoder, 12)
     for slot, rank in enumerate((1, 8, 3)):

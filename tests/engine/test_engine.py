@@ -142,6 +142,64 @@ def test_adapters_beyond_the_arena_take_turns(world: World) -> None:
     assert engine.stats["adapters_resident"] in (1, 2)
 
 
+@pytest.mark.parametrize("budget", [16, 500])
+def test_a_prefix_found_computed_gives_the_answer_that_reading_it_gives(world: World, budget: int) -> None:
+    shared = list(range(40, 90))
+    calls = [
+        call(
+            f"{adapter} {end}", [*shared, end, end + 1], adapter=adapter, logprobs=5, temperature=0.8, seed=3
+        )
+        for adapter in (None, "small", "large")
+        for end in (100, 120)
+    ]
+    engine, fresh = world.engine(token_budget=budget), world.engine(reuses_prefixes=False)
+    for wanted in calls:
+        first, again = run(engine, wanted)[wanted.id], run(engine, wanted)[wanted.id]
+        read = run(fresh, wanted)[wanted.id]
+        assert_equal(first, read)
+        assert_equal(again, read)
+        found = [
+            answer.done.usage.cached_tokens for answer in (first, again, read) if answer.done is not None
+        ]
+        assert found == [0 if wanted.id.endswith("100") else 48, 48, 0]
+    assert engine.stats["prefix_tokens_total"] == 48 * 9
+
+
+def test_a_conversation_s_next_turn_finds_the_reply_that_was_given(world: World) -> None:
+    engine = world.engine()
+    first = call("a", range(40, 60), max_new_tokens=20, logit_bias={2: -100})
+    reply = run(engine, first)["a"].tokens[0]
+    following = call("b", [*range(40, 60), *reply, 5, 6, 7])
+    answer = run(engine, following)["b"]
+    assert answer.done is not None and answer.done.usage.cached_tokens == 32
+    assert answer.tokens == [world.plainly(following)]
+
+
+def test_no_project_starts_with_another_s_prefix(world: World) -> None:
+    engine = world.engine()
+    for project, found in (("ours", 0), ("theirs", 0), ("ours", 16), ("theirs", 16)):
+        answer = run(engine, call("a", range(40, 60), project=project))["a"]
+        assert answer.done is not None and answer.done.usage.cached_tokens == found
+
+
+def test_batch_gives_way_to_interactive_requests_and_its_answers_stay_the_same(world: World) -> None:
+    engine = world.engine(max_running=2)
+    batch = [call(f"batch {i}", range(40 + i, 70 + i), priority="batch", max_new_tokens=30) for i in range(3)]
+    started = [start(engine, wanted)[0] for wanted in batch]
+    for _ in range(5):
+        engine.step()
+    talk = call("talk", range(90, 100), max_new_tokens=3)
+    quick = start(engine, talk)[0]
+    engine.step()
+    assert quick.generated == 1, "the very next step is its"
+    while engine.has_work:
+        engine.step()
+        engine.scheduler.check_integrity()
+    assert engine.scheduler.preemptions > 0
+    for wanted, request in zip([*batch, talk], [*started, quick], strict=True):
+        assert request.choices[0].tokens[len(request.prompt) :] == world.plainly(wanted)
+
+
 def test_choices_are_drawn_on_their_own_and_share_their_prompt(world: World) -> None:
     wanted = call("n", range(40, 90), n=4, temperature=1.0, seed=3, max_new_tokens=6)
     engine = world.engine(token_budget=500)

@@ -97,6 +97,21 @@ def test_an_adapter_that_overflows_faults_alone_and_its_pages_harm_nobody(
     assert [a.tokens for a in run(engine, *after).values()] == [[own.plainly(w)] for w in after]
 
 
+def test_what_a_failed_request_computed_is_nobody_s_prefix(own: World) -> None:
+    tensors = {
+        name: (a * 1e19, b * 1e19) for name, (a, b) in random_adapter(own.decoder, rank=2, seed=9).items()
+    }
+    Adapter(2, 4.0, tensors, {}).write(own.adapters / "huge", own.decoder.config, base="tiny")
+    engine = own.engine(token_budget=16)  # a whole page is read, and known, before the fault shows
+    for _ in range(2):
+        fault = run(engine, call("x", adapter="huge"))["x"].fault
+        assert fault is not None and "not finite" in fault.message
+    assert engine.stats["prefix_tokens_total"] == 0
+    run(engine, call("good", adapter="good"), call("again"))
+    run(engine, call("good", adapter="good"), call("again"))
+    assert engine.stats["prefix_tokens_total"] == 32, "the control: what went well is found"
+
+
 def test_stale_nan_in_a_free_page_is_never_read(own: World) -> None:
     engine = own.engine()
     for store in (*engine.runner.cache.keys, *engine.runner.cache.values):

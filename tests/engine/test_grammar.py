@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,10 +14,13 @@ import pytest
 from inhouse.engine import sampler
 from inhouse.errors import InvalidRequest
 from inhouse.schema import EngineRequest, Structure, Tool, ToolUse
+from inhouse.text import taster
 from inhouse.text.grammar import Matcher
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tools import CallReader
 from tests.engine.memory_world import COLOUR, PRICE, Books, ask, decisions
+from tests.engine.test_serve import ask as ask_at
+from tests.engine.test_serve import serving
 from tests.engine.world import Answer, World, call, run
 from tests.text.schemas import KEPT, closed
 from tests.text.test_tools import LISTED, called
@@ -191,6 +196,7 @@ def test_a_grammar_that_grows_too_complex_fails_alone(wide: World) -> None:
     answers = serve(wide, hot(wide, "bomb", n=2, structure=BOMB, logit_bias={a: 100.0}), *neighbours)
     fault = answers["bomb"].fault
     assert fault is not None and (fault.status, fault.param) == (400, "response_format")
+    assert "cannot be kept to: lexer error" in fault.message
     assert {n.id: answers[n.id].texts for n in neighbours} == alone
 
 
@@ -200,9 +206,9 @@ def test_without_the_check_a_failed_grammar_would_end_replies_early(
     """The control: the library itself allows the end then, as if all were well."""
     monkeypatch.setattr(Matcher, "_check", lambda self: None)
     a = wide.tokenizer.encode("a", special=False)[0]
+    monkeypatch.setattr(Matcher, "consume", lambda self, token: self._inner.consume_token(token))
     answer = serve(wide, hot(wide, "bomb", structure=BOMB, logit_bias={a: 100.0}))["bomb"]
-    said = answer.texts[0]
-    assert answer.fault is not None or not said.endswith("b")
+    assert answer.finish == {0: "stop"} and set(answer.texts[0]) == {"a"}
 
 
 def test_without_the_mask_a_token_outside_the_grammar_is_a_fault_and_never_text(
@@ -224,6 +230,24 @@ def test_a_refused_format_never_reaches_the_queue(wide: World) -> None:
         with pytest.raises(InvalidRequest) as refused:
             engine.intake.prepare(hot(wide, "a", stop=("x",), **fields), "a")
         assert refused.value.param == "stop"
+
+
+def test_grammars_that_are_being_built_hold_up_no_other_call(wide: World, tmp_path: Path) -> None:
+    slow = [hot(wide, f"slow{i}", structure=structure(regex=f"slow{i}")) for i in range(6)]
+
+    async def everyone(path: Path) -> list[Answer]:
+        with taster.shared()._lock:  # as if each grammar took for ever
+            waiting = [asyncio.create_task(ask_at(path, wanted)) for wanted in slow]
+            await asyncio.sleep(0.1)
+            async with asyncio.timeout(20):
+                plain = await ask_at(path, call("plain", max_new_tokens=4))
+            assert not any(task.done() for task in waiting)
+        return [plain, *await asyncio.gather(*waiting)]
+
+    with serving(wide.engine(), tmp_path) as (_, path):
+        plain, *formed = asyncio.run(everyone(path))
+    assert plain.counted == 4
+    assert [answer.texts[0] for answer in formed] == [f"slow{i}" for i in range(6)]
 
 
 # ── tools ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -261,23 +285,30 @@ def test_a_call_that_is_cut_says_length(wide: World) -> None:
     assert [(c.name, c.arguments) for c in answer.calls[0][:1]] == [("weather", "")]
 
 
-def test_a_reply_may_speak_or_call_and_a_call_begun_is_kept_to(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    """The marker is a special token here, as with some checkpoints; a bias makes the model begin with it, or not."""
+MARKER = 259
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A base whose template writes calls as a list behind a special token: a bias makes replies begin with it."""
     world = World(tmp_path_factory.mktemp("listed"), max_position_embeddings=2048)
     file = world.folder / "tokenizer.json"
     own = json.loads(file.read_text())
-    own["added_tokens"].append(own["added_tokens"][0] | {"id": 259, "content": "[TOOL_CALLS]"})
+    own["added_tokens"].append(own["added_tokens"][0] | {"id": MARKER, "content": "[TOOL_CALLS]"})
     file.write_text(json.dumps(own))
     world.tokenizer = type(world.tokenizer).load(world.folder)
     world.template = ChatTemplate(LISTED, world.tokenizer)
+    return world
+
+
+def test_a_reply_may_speak_or_call_and_a_call_begun_is_kept_to(listed: World) -> None:
+    world = listed
     use = ToolUse(tools=(WEATHER, NOW))
     closers = hot(world, "x").sampling.logit_bias
     answers = serve(
         world,
-        hot(world, "calls", n=8, tools=use, logit_bias=closers | {259: 100.0}),
-        hot(world, "speaks", n=8, tools=use, logit_bias=closers | {259: -100.0}),
+        hot(world, "calls", n=8, tools=use, logit_bias=closers | {MARKER: 100.0}),
+        hot(world, "speaks", n=8, tools=use, logit_bias=closers | {MARKER: -100.0}),
         hot(
             world,
             "or json",
@@ -306,7 +337,7 @@ def test_a_reply_may_speak_or_call_and_a_call_begun_is_kept_to(
 
 
 def test_the_reader_is_given_to_requests_with_tools_alone(wide: World) -> None:
-    text = 'The text <tool_call>\n{"name": "x"} is only text.'
+    text = '<tool_call>\n{"name": "x"} is only text here.'
     engine = wide.engine()
     request = engine.intake.prepare(hot(wide, "a", structure=structure(choice=(text,))), "a")
     engine.add(request)
@@ -352,3 +383,15 @@ def test_a_reply_that_may_call_tools_still_says_what_is_stored(wide: World, book
         ask("checked", PRICE, mode="retrieval", tools=use, max_new_tokens=8),
     )
     assert answers["exact"].texts[0] == answers["checked"].texts[0] == "42 euros"
+
+
+def test_a_call_beside_a_memory_is_not_looked_at_as_an_answer(listed: World, books: Books) -> None:
+    bias = hot(listed, "x").sampling.logit_bias | {MARKER: 100.0}
+    wanted = ask(
+        "a", PRICE, mode="retrieval", n=4, tools=ToolUse(tools=(NOW,), parallel=False), logit_bias=bias,
+        temperature=2.0, seed=1, max_new_tokens=200,
+    )  # fmt: skip
+    answer = run(listed.engine(banks=books, cache_tokens=4096), wanted)["a"]
+    assert set(answer.finish.values()) == {"tool_calls"} and not any(answer.texts.values())
+    assert [outcome.decision for outcome in answer.memory.values()] == ["retrieval"] * 4
+    assert calls_of(answer, 0) == [("now", {})]

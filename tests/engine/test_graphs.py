@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,14 @@ import torch
 from inhouse.device import Captured, Plain
 from inhouse.engine import batch as batches
 from inhouse.engine.engine import Engine
-from inhouse.engine.graphs import Shape, Steps, _rounded
+from inhouse.engine.graphs import Inputs, Shape, Steps, _rounded
 from inhouse.errors import InvalidRequest
-from inhouse.schema import EngineRequest
+from tests import tiny
 from tests.engine.memory_world import PRICE, Books, ask
 from tests.engine.test_engine import assert_equal, mixed_calls
 from tests.engine.world import World, call, run, start
+
+FAMILIES = sorted(tiny.CONFIGS)
 
 
 @dataclass
@@ -46,12 +48,12 @@ def counting(engine: Engine) -> Recording:
     return recording
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_filled_up_steps_give_the_tokens_of_plain_ones(family: str, tmp_path: Path) -> None:
     world = World(tmp_path, family)
     world.adapter("small", rank=2, seed=1)
     world.adapter("large", rank=7, seed=2)
-    world.adapter("attention", rank=4, seed=3, only="attn")
+    world.adapter("attention", rank=4, seed=3, only="att")
     calls = mixed_calls(logprobs=5)
     engine = world.engine(graphs="off")
     assert engine.runner.steps is None
@@ -72,28 +74,33 @@ def test_steps_are_made_ready_once_a_shape_and_replayed(world: World) -> None:
     assert recording.captures == first, "a shape was captured twice"
 
 
-def test_random_arrivals_through_replayed_steps_equal_each_request_alone(world: World) -> None:
-    """Adapters come and go between steps, so slots are reused and rank rows move."""
-    dice = random.Random(5)
+def test_random_arrivals_through_replayed_steps_equal_each_request_alone(tmp_path: Path) -> None:
+    """Adapters come and go between steps, so slots are given again and rank rows move while others decode."""
+    world, dice = World(tmp_path), random.Random(5)
+    adapters = [None, *(world.adapter(f"of-{rank}", rank=rank, seed=rank) for rank in range(1, 7))]
     calls = [
         call(
             f"r{i}",
             [dice.randrange(3, 250) for _ in range(dice.randrange(1, 40))],
-            adapter=dice.choice([None, "small", "large", "attention"]),
-            max_new_tokens=dice.randrange(1, 12),
+            adapter=dice.choice(adapters),
+            max_new_tokens=dice.randrange(1, 24),
         )
-        for i in range(16)
+        for i in range(40)
     ]
-    engine = world.engine(graphs="plain", adapter_rows=9)
-    requests, replies = {}, []
-    waiting: list[EngineRequest] = list(calls)
+    engine = world.engine(graphs="plain", adapter_rows=12)
+    requests, waiting, moves = {}, list(calls), 0
+    ranges = engine.runner.bank.arena.ranges
+    lay: dict[int, int] = {}
     while waiting or engine.has_work:
         for _ in range(dice.randrange(3)):
             if waiting:
                 asked = waiting.pop()
                 requests[asked.id] = start(engine, asked)[0]
-        replies += engine.step()
-        engine.scheduler.check_integrity()
+        engine.step()
+        now = {slot: ranges.at(slot).start for slot in range(12) if slot in ranges}
+        moves += sum(lay.get(slot, at) != at for slot, at in now.items())
+        lay = now
+    assert moves > 0, "nothing moved: the test shows less than it says"
     for asked in calls:
         choice = requests[asked.id].choices[0]
         assert choice.tokens[choice.prompt_length :] == world.plainly(asked)
@@ -157,6 +164,39 @@ def test_rows_that_fill_up_touch_no_page_and_change_no_logit(world: World) -> No
         assert torch.equal(old[~mine], new[~mine])
         assert not new[runner.cache.nowhere].any()
         assert not torch.equal(old[batch.attend.write], new[batch.attend.write])
+
+
+def test_a_smaller_batch_leaves_nothing_of_the_larger_one_before(world: World) -> None:
+    """Rows that fill up read nothing, and groups that fill up have no rows, whatever stood there."""
+    engine = world.engine()
+    arena, cache = engine.runner.bank.arena, engine.runner.cache
+    seven = decoding(engine, 7)
+    shape = Shape.of(seven, arena)
+    inputs = Inputs(shape, cache)
+    inputs.fill(seven)
+    past = seven.attend.past
+    assert past is not None
+    last = slice(-2, None)  # rows stand sorted by their adapters, the base's first
+    two = replace(
+        seven,
+        tokens=seven.tokens[last],
+        positions=seven.positions[last],
+        slots=seven.slots[last],
+        attend=replace(
+            seven.attend,
+            write=seven.attend.write[last],
+            reaches=seven.attend.reaches[last],
+            past=replace(past, tables=past.tables[last, :1], lengths=past.lengths[last]),
+        ),
+    )
+    inputs.fill(two)
+    given = inputs.given
+    assert given["lengths"].tolist() == [*past.lengths[last].tolist(), *[0] * (shape.batch - 2)]
+    assert given["write"][2:].tolist() == [cache.spare] * (shape.batch - 2)
+    assert not given["tables"][2:].any() and not given["tables"][:, 1:].any()
+    users = sum(map(bool, two.slots))
+    bounds = given["bounds"][0].tolist()
+    assert 0 < users == bounds[-1] and bounds == sorted(bounds), "a group that fills up has rows"
 
 
 def test_prompts_and_scores_run_as_they_come(world: World) -> None:

@@ -291,6 +291,17 @@ def test_a_step_s_adapters_stay_within_their_share_but_delay_nobody_past_the_pat
     assert {name for name, _, _ in told(step(scheduler, 2.0))} == {"0", "1", "2", "3", "4", "base"}
 
 
+def test_who_gives_way_may_hold_the_very_adapter_that_is_wanted() -> None:
+    scheduler = scheduler_of(pages=64, rows=40, together=4, max_running=3, budget=64)
+    for i in range(3):  # the share has room for one; patience lets the others in
+        scheduler.add(request(f"a{i}", 3, 50, adapter=f"x{i}", adapter_rows=4, project="a"), 0.0)
+    for now in (0.0, 2.0):
+        step(scheduler, now)
+    assert scheduler.slots.pinned_rows == 12
+    scheduler.add(request("b", 3, 50, adapter="x2", adapter_rows=4, project="b"), 3.0)
+    assert {name for name, _, _ in told(step(scheduler, 3.0))} == {"a0", "a1", "b"}
+
+
 def test_an_adapter_larger_than_the_share_is_served_alone() -> None:
     scheduler = scheduler_of(rows=40, together=12, budget=64)
     scheduler.add(request("large", 3, 3, adapter="x", adapter_rows=30), 0.0)
@@ -431,7 +442,8 @@ calls = st.tuples(
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
 def test_after_random_cancels_every_page_is_back(data: st.DataObject) -> None:
-    scheduler = scheduler_of(pages=10, budget=8)
+    together = data.draw(st.sampled_from([None, 1]), "rows in use together")
+    scheduler = scheduler_of(pages=10, budget=8, together=together)
     alive: list[str] = []
     everyone: list[Sequence] = []
     for number in range(data.draw(st.integers(1, 12), "requests")):

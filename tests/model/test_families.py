@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import inhouse
 from inhouse.model.config import ModelConfig
 from inhouse.model.decoder import greedy
 from inhouse.model.families import FAMILIES
@@ -66,6 +68,26 @@ def test_a_saved_base_loads_to_the_same_logits_here_and_in_transformers(name: st
 def test_every_family_is_among_the_checkpoints() -> None:
     assert {config["model_type"] for config in CHECKPOINTS.values()} == set(FAMILIES)
     assert {config["model_type"] for config in CONFIGS.values()} == set(FAMILIES)
+
+
+def named_families(root: Path) -> list[str]:
+    """Where workshop code outside model/families asks for a family: its name in quotes, or the config's field."""
+    asked = re.compile(r"\bconfig\.family\b|['\"](?:" + "|".join(map(re.escape, FAMILIES)) + r")['\"]")
+    return [
+        f"{file.relative_to(root)}: {line.strip()}"
+        for floor in ("model", "ops", "engine", "tune", "worker", "data", "memory")
+        for file in (root / floor).rglob("*.py")
+        if file.parent.name != "families"
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if asked.search(line)
+    ]
+
+
+def test_no_code_behind_the_config_names_a_family(tmp_path: Path) -> None:
+    assert named_families(Path(inhouse.__path__[0])) == []
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "decoder.py").write_text('if config.family == "phi3":\n    pass\n')
+    assert named_families(tmp_path) == ['model/decoder.py: if config.family == "phi3":'], "the control"
 
 
 @pytest.mark.parametrize(

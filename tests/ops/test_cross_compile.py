@@ -146,7 +146,7 @@ def launches(target: Target, patch: pytest.MonkeyPatch, *, every_shape: bool) ->
         lora.grouped_lora(zeros(512, 512), zeros(512, 2048), a, b, groups)
     for heads, width, options in (
         (32, 128, {}),
-        (16, 256, {"window": 512, "soft_cap": 50.0, "sinks": zeros(16)}),
+        (16, 256, {"window": 512, "cap": 50.0, "sinks": zeros(16)}),
     )[: 2 if every_shape else 1]:
         store = zeros(8193, 8, width)
         past = Past(integers(2, 256), integers(2), 16, 4096, 8192)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from inhouse.ops import Groups, grouped_lora
+from inhouse.ops import Groups, Kernel, grouped_lora, kernels
+from inhouse.ops.grouped_products import NAME, PRIORITY
 from inhouse.ops.grouped_products import grouped_lora as by_products
+from inhouse.ops.registry import Registry
 
 
 def groups_of(rows: list[list[int]], starts: list[int], ranks: list[int]) -> Groups:
@@ -53,3 +55,13 @@ def test_it_equals_each_token_alone(implementation: object, case: str, dtype: to
     assert (y.double() - wanted).norm() <= (2e-6 if dtype is torch.float32 else 1e-2) * wanted.norm()
     others = sorted(set(range(12)) - set(groups.rows.tolist()))
     assert torch.equal(y[others], before[others])
+
+
+def test_grouped_products_pass_the_trial_that_devices_put_them_to() -> None:
+    """Its shapes include a width that torch's products do not take."""
+    made = Registry()
+    operation = kernels._operations["grouped_lora"]
+    made.define("grouped_lora", operation.reference, operation.probe)
+    made.register(Kernel("grouped_lora", NAME, PRIORITY, lambda _: "", lambda: by_products))
+    choice = made.choose("grouped_lora", torch.device("cpu"))
+    assert choice.name == NAME, choice.passed_over

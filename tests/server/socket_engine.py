@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterator
 
 from inhouse.schema import (
+    Check,
     Citation,
     Delta,
     EngineCall,
@@ -34,6 +35,8 @@ from inhouse.schema import (
 )
 
 BASE_DIGEST = "b" * 64
+SPOILT = "e" * 64
+"""An adapter that fails when it is verified."""
 
 
 class Engine:
@@ -46,6 +49,9 @@ class Engine:
         call = EngineCall.model_validate_json(await reader.readline())
         if call.op == "stats":
             writer.write(line(EngineFrame(stats={"running": self.running, "cancelled": self.cancelled})))
+        elif call.op == "verify":
+            assert call.request is not None
+            writer.write(line(EngineFrame(verified=checks(call.request))))
         elif call.op == "explain":
             assert call.request is not None
             writer.write(line(explanation(call.request)))
@@ -165,6 +171,14 @@ def answer(order: list[str], prompt: str) -> Iterator[str]:
     if order[0] == "crash":
         return (f"{i} " for i in range(int(order[1])))
     return iter(words(prompt))
+
+
+def checks(r: EngineRequest) -> tuple[Check, ...]:
+    """Of this house's adapter, that one tensor is idle; of any other, that it fits."""
+    fits = Check(name="fits", passed=True, found=f"adapter {r.adapter}")
+    if r.adapter != SPOILT:
+        return (fits, Check(name="agrees with PEFT", passed=None, found="not installed"))
+    return (fits, Check(name="acts", passed=False, found="1 of 2", tensors=("model.layers.0.q",)))
 
 
 def cached(order: list[str]) -> int:

@@ -190,6 +190,23 @@ def test_the_taster_lives_on_after_a_grammar_that_ended_it() -> None:
         own.close()
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="only some systems can limit a process's memory"
+)
+def test_the_taster_s_memory_is_bounded() -> None:
+    code = "from inhouse.text import taster; taster.MEMORY_BYTES = 16 * 2**20; taster.main()"
+    large = "start: " + " | ".join(f'"{i}"' for i in range(7000))
+    for grammar, is_whole in (('start: "a"', True), (large, False)):
+        tasted = subprocess.run(
+            [sys.executable, "-c", code],
+            input=json.dumps(grammar) + "\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (tasted.returncode == 0 and bool(tasted.stdout)) is is_whole
+
+
 @pytest.mark.parametrize(
     ("kind", "yes", "no"),
     [
@@ -197,7 +214,7 @@ def test_the_taster_lives_on_after_a_grammar_that_ended_it() -> None:
         ({"regex": "(yes|no)!?"}, ["yes", "no!"], ["", "maybe"]),
         ({"choice": ("yes", 'a"\\b', "ünï\n")}, ["yes", 'a"\\b', "ünï\n"], ["ye", "yesyes", ""]),
         ({"grammar": 'start: NAME "=" /[0-9]+/\nNAME: /[a-z]+/'}, ["x=1"], ["x=", "=1"]),
-        ({"grammar": '{"grammars": []}'}, [], []),
+        ({"grammar": '{"grammars": [{"json_schema": {"type": "null"}}]}'}, [], []),
     ],
 )
 def test_other_formats_take_what_they_say(

@@ -86,8 +86,9 @@ def test_full_tuning_learns_the_same(dtype: torch.dtype, tmp_path: Path) -> None
     assert losses[-1] < 0.1 < losses[0]
 
 
-def test_training_from_scratch_is_a_pure_function_of_the_seed(tmp_path: Path) -> None:
-    config = ModelConfig.load(base_folder(tmp_path / "base"))
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_neox", "gpt_oss"])
+def test_training_from_scratch_is_a_pure_function_of_the_seed(family: str, tmp_path: Path) -> None:
+    config = ModelConfig.load(base_folder(tmp_path, family))
     runs = [
         [s.loss for s in train(fresh(config, 3), None, source(2), recipe(method="full"))] for _ in range(2)
     ]

@@ -1,6 +1,6 @@
-"""The `inhouse` command's verbs: serve, tune, chat, and look at models, jobs, settings and the machine.
+"""The `inhouse` command's verbs: serve, tune, chat, and look at jobs, settings and the machine.
 
-Everything they do, inhouse.client does; only `up` reaches for the server. Facts have a file of their own.
+Everything they do, inhouse.client does; only `up` reaches for the server. Facts and models have files of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from inhouse import settings as settings_module
-from inhouse.cli import facts
+from inhouse.cli import facts, models
 from inhouse.cli.generate import generate
 from inhouse.cli.terminal import (
     Json,
@@ -53,6 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(facts.app)
+app.add_typer(models.app)
 
 
 def main() -> None:
@@ -238,27 +239,6 @@ def chat(
 
 
 app.command()(generate)
-
-
-@app.command()
-@told
-def models(
-    delete: Annotated[str | None, typer.Option(metavar="NAME", help="Remove a tuned model.")] = None,
-    as_json: Json = False,
-) -> None:
-    """The models you may ask."""
-    with connect() as client:
-        if delete is not None:
-            client.model(delete).delete()
-            err.print(f"{delete} is removed.", markup=False, soft_wrap=True)
-            return
-        found = client.models()
-        if speaks_json(as_json):
-            for m in found:
-                json_line({"name": m.name, "kind": m.kind, "base": m.base, "created_at": m.created_at})
-            return
-        rows = ([m.name, m.kind, m.base or "", when(m.created_at)] for m in found)
-        table(("model", "kind", "base", "since"), rows)
 
 
 @app.command()

@@ -57,6 +57,22 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that the server looked at when it verified a model."""
+
+    name: str
+    passed: bool | None
+    """None: it could not be looked at."""
+    found: str
+    tensors: tuple[str, ...] = ()
+    """Those at fault."""
+
+    @classmethod
+    def from_wire(cls, item: Mapping[str, Any]) -> Check:
+        return cls(str(item["name"]), item["passed"], str(item["found"]), tuple(item.get("tensors") or ()))
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A reply, and what it rests on. As a string it is its text."""
 
@@ -228,6 +244,14 @@ class Model:
     def generate(self, rows: Source, **how: Any) -> Iterator[Reply] | Summary:
         """Every row's reply, many at once; see `Client.generate`, which this is with a model."""
         return generate(self._http, rows, self.name, is_named=True, **how)
+
+    def verify(self) -> list[Check]:
+        """Whether a tuned model's adapter fits its base, changes it, and is served as the plain way computes it.
+
+        The model is good when no check's `passed` is False. Needs an admin key.
+        """
+        reply = self._http.call("POST", "/v1/x/verify", body={"model": self.name})
+        return [Check.from_wire(item) for item in reply["checks"]]
 
     def delete(self) -> None:
         """Remove a tuned model from the server. Answers that are being given are given to their end."""

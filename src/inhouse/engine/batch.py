@@ -80,7 +80,7 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     return Batch(
         tokens=torch.tensor(tokens),
         positions=torch.tensor(positions),
-        attend=PagedAttend(cache, torch.cat(writes), past, tuple(chunks), tuple(reaches)),
+        attend=PagedAttend(cache, torch.cat(writes), past, tuple(chunks), torch.tensor(reaches)),
         slots=slots,
         rows=torch.tensor(last + places, dtype=torch.int64),
         drawing=drawing,

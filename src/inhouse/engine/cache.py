@@ -84,8 +84,8 @@ class PagedAttend:
     past: ops.Past | None
     """What the first tokens of the stream, one a sequence, attend to, themselves included; None without such"""
     chunks: tuple[Chunk, ...]
-    reaches: tuple[int, ...] = ()
-    """[T] how long each token's sequence is by now, tokens that are still to be read included"""
+    reaches: Tensor
+    """[T] int64, how long each token's sequence is by now, tokens that are still to be read included"""
 
     def to(self, device: torch.device) -> PagedAttend:
         """The same, on a device."""
@@ -93,7 +93,7 @@ class PagedAttend:
         if past is not None:
             past = replace(past, tables=past.tables.to(device), lengths=past.lengths.to(device))
         chunks = tuple(replace(chunk, places=chunk.places.to(device)) for chunk in self.chunks)
-        return PagedAttend(self.cache, self.write.to(device), past, chunks)
+        return PagedAttend(self.cache, self.write.to(device), past, chunks, self.reaches.to(device))
 
     def __call__(
         self,
@@ -128,4 +128,4 @@ class PagedAttend:
         return parts[0] if len(parts) == 1 else torch.cat(parts)  # [T, H, K]
 
     def reach(self) -> Tensor:
-        return torch.tensor(self.reaches)
+        return self.reaches

@@ -28,7 +28,7 @@ from inhouse.engine.faults import around_request
 from inhouse.engine.intake import Intake
 from inhouse.engine.request import Request, Sequence
 from inhouse.engine.runner import Output, Runner
-from inhouse.engine.sampler import Draw
+from inhouse.engine.sampler import Draw, Glance
 from inhouse.engine.scheduler import Plan, Scheduler
 from inhouse.engine.voice import Voice
 from inhouse.schema import Delta, EngineDone, EngineFault, EngineFrame, Usage
@@ -149,11 +149,12 @@ class Engine:
     def _draw(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> dict[Sequence, Draw]:
         draws: dict[Sequence, Draw] = {}
         masks = _masks(batch.drawing)
-        for sequence, logits in zip(batch.drawing, output.logits, strict=True):
+        glances = sampler.glance(output.logits)
+        for sequence, logits, glance in zip(batch.drawing, output.logits, glances, strict=True):
             if sequence not in self._voices:
                 continue  # another choice of the same request failed just now
             mask = masks.get(sequence)
-            drawn = mask if isinstance(mask, EngineFault) else _drawn(logits, sequence, mask)
+            drawn = mask if isinstance(mask, EngineFault) else _drawn(logits, sequence, mask, glance)
             if isinstance(drawn, EngineFault):
                 replies.append(self._fail(sequence.request, drawn))
                 draws = {s: d for s, d in draws.items() if s.request is not sequence.request}
@@ -248,11 +249,11 @@ def _masks(sequences: Iterable[Sequence]) -> dict[Sequence, bytes | EngineFault]
     }
 
 
-def _drawn(logits: Tensor, sequence: Sequence, mask: bytes | None) -> Draw | EngineFault:
+def _drawn(logits: Tensor, sequence: Sequence, mask: bytes | None, glance: Glance) -> Draw | EngineFault:
     """The sequence's next token, which its grammar takes note of. logits [V] float32."""
 
     def draw() -> Draw:
-        drawn = sampler.draw(logits, sequence, mask)
+        drawn = sampler.draw(logits, sequence, mask, glance)
         if sequence.matcher is not None:
             sequence.matcher.consume(drawn.token)
         return drawn

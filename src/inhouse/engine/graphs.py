@@ -58,17 +58,14 @@ class Shape:
 
 
 class SlotTable:
-    """Where each slot's adapter lies and how high it is in every projection, for the device to look up.
+    """Where each slot's adapter lies and how high it is in every projection, for the device to look up."""
 
-    One slot more than there can be stands for nobody: it has no ranks.
-    """
-
-    def __init__(self, arena: Arena, slots: int, device: torch.device) -> None:
-        self.nobody = slots
-        self.starts = torch.zeros(slots + 1, dtype=torch.int32, device=device)
-        """[slots + 1] first rank row"""
-        self.ranks = torch.zeros(len(arena.a), slots + 1, dtype=torch.int32, device=device)
-        """[projections, slots + 1]"""
+    def __init__(self, arena: Arena, device: torch.device) -> None:
+        slots = arena.ranges.rows  # an adapter has a rank row at least
+        self.starts = torch.zeros(slots, dtype=torch.int32, device=device)
+        """[slots] first rank row"""
+        self.ranks = torch.zeros(len(arena.a), slots, dtype=torch.int32, device=device)
+        """[projections, slots]"""
         self._arena = arena
         self._resident: set[int] = set()
         self._host = (self.starts.cpu().clone(), self.ranks.cpu().clone())
@@ -97,13 +94,14 @@ class SlotTable:
 class Inputs:
     """What the host says to a step: one buffer of int32 on the device, its pieces by name, and a twin to fill."""
 
-    def __init__(self, shape: Shape, cache: Cache, nobody: int) -> None:
+    def __init__(self, shape: Shape, cache: Cache) -> None:
         rows, uses = shape.batch, shape.uses
-        self._shape, self._spare, self._nobody = shape, cache.spare, nobody
+        self._shape, self._spare = shape, cache.spare
         sizes = {
             "tokens": (rows,),
             "positions": (rows,),
             "write": (rows,),
+            "reaches": (rows,),
             "lengths": (rows,),
             "tables": (rows, shape.pages),
             "rows": (uses, rows),
@@ -122,16 +120,16 @@ class Inputs:
         self.given = pieces(self._device)
 
     def fill(self, batch: Batch) -> None:
-        """Writes a batch of the host's, and sends it. Rows that fill up have no tokens, and nobody's adapter."""
+        """Writes a batch of the host's, and sends it. Rows that fill up have no past, groups that fill up no rows."""
         attend, count, put = batch.attend, len(batch.tokens), self._to_fill
         assert attend.past is not None, "checked by Shape.of"
         self._host.zero_()
         put["tokens"][:count] = batch.tokens
         put["positions"][:count] = batch.positions
         put["write"].fill_(self._spare)[:count] = attend.write
+        put["reaches"][:count] = attend.reaches
         put["lengths"][:count] = attend.past.lengths
         put["tables"][:count, : attend.past.tables.shape[1]] = attend.past.tables
-        put["slots"].fill_(self._nobody)
         for use in range(self._shape.uses):
             users: dict[int, list[int]] = {}
             for row, used in enumerate(batch.slots):
@@ -171,7 +169,7 @@ class Steps:
         self, decoder: Decoder, cache: Cache, arena: Arena, capture: Capture, *, with_adapters: bool = True
     ) -> None:
         """with_adapters  whether the device's kernel for them can be captured: one that asks the device cannot"""
-        self.table = SlotTable(arena, arena.ranges.rows, decoder.device)
+        self.table = SlotTable(arena, decoder.device)
         self._decoder, self._cache, self._arena, self._capture = decoder, cache, arena, capture
         self._with_adapters = with_adapters
         self._steps: dict[Shape, Step | None] = {}
@@ -196,7 +194,7 @@ class Steps:
     def _prepare(self, shape: Shape, batch: Batch) -> Step | None:
         """A step for a shape, warmed up on the batch that wants it; None where it cannot be captured."""
         config, device = self._decoder.config, self._decoder.device
-        inputs = Inputs(shape, self._cache, self.table.nobody)
+        inputs = Inputs(shape, self._cache)
         inputs.fill(batch)
         logits = torch.zeros(shape.batch, config.vocab_size, dtype=torch.float32, device=device)
         try:
@@ -218,7 +216,7 @@ class Steps:
                 shape.pages * cache.page_size,
                 cache.nowhere,
             )
-            attend = PagedAttend(cache, given["write"].long(), past, ())
+            attend = PagedAttend(cache, given["write"].long(), past, (), given["reaches"].long())
             uses = self._looked_up(shape, given)
             adapters = Grouped(self._arena, uses) if uses else None
             hidden = decoder.forward(given["tokens"].long(), given["positions"].long(), attend, adapters)

@@ -16,9 +16,10 @@ from inhouse.engine.memory import Memory, expert_of, with_records, without_model
 from inhouse.engine.proof import Proof
 from inhouse.engine.recall import Recall
 from inhouse.engine.request import Request, Sequence
+from inhouse.engine.verify import PROBE, Verifier
 from inhouse.engine.voice import Voice
 from inhouse.errors import ContextLengthExceeded, InvalidRequest
-from inhouse.schema import EngineRequest, Message, Structure, ToolUse
+from inhouse.schema import Check, EngineRequest, Message, Structure, ToolUse
 from inhouse.text import json_schema, tools
 from inhouse.text.grammar import Grammars, Matcher, grammar_of, json_rule
 from inhouse.text.template import ChatTemplate
@@ -26,6 +27,9 @@ from inhouse.text.tokenizer import Tokenizer
 
 REPLY_ROOM = 64
 """Tokens kept for a reply beside records, where the call names no number."""
+MOST_STOPS = 64
+MOST_STOP_CHARACTERS = 16 * 1024
+"""Stop strings are looked for at each token, in the step that everybody shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,12 @@ class Intake:
             raise ContextLengthExceeded.of(limit=self.limit, prompt=len(prompt), asked=asked or 1)
         if not all(sampling.stop):
             raise InvalidRequest("A stop string is empty. Leave it out.", param="stop")
+        if len(sampling.stop) > MOST_STOPS or sum(map(len, sampling.stop)) > MOST_STOP_CHARACTERS:
+            raise InvalidRequest(
+                f"There are too many stop strings, or too long ones: an engine takes {MOST_STOPS}, with "
+                f"{MOST_STOP_CHARACTERS:,} characters in all. Send fewer.",
+                param="stop",
+            )
         foreign = [i for i in sampling.logit_bias if not 0 <= i < self.vocab_size]
         if foreign:
             raise InvalidRequest(
@@ -102,6 +112,13 @@ class Intake:
     def explain(self, call: EngineRequest) -> dict[str, Any]:
         """What the call's memory sees in its last message, and why. Raises what `prepare` raises."""
         return self._needed_memory().explain(call)
+
+    def verify(self, call: EngineRequest) -> list[Check]:
+        """Whether the call's adapter does what it says. Raises InvalidRequest, NotFound."""
+        if call.adapter is None or self.proof is None:
+            raise InvalidRequest("Name an adapter to verify: the base has none.", param="model")
+        probe = self.tokenizer.encode(call.prompt or PROBE)[: self.limit]
+        return Verifier(self.proof.decoder, self.library, call.adapter, probe).run()
 
     def _needed_memory(self) -> Memory:
         if self.memory is None:

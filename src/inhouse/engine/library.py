@@ -105,6 +105,10 @@ class Library:
             self._keep(key, factors)
         return factors
 
+    def folder(self, digest: str) -> Path:
+        """Where an adapter lies. Raises NotFound."""
+        return self._folder_of(digest)
+
     def original(self, digest: str) -> Adapter:
         """An adapter as it is at rest. Raises what `check` raises."""
         self.check(digest)

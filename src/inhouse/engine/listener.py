@@ -27,7 +27,7 @@ from inhouse.engine.engine import Engine, Reply
 from inhouse.engine.faults import Result, around_request, fault_of
 from inhouse.engine.request import Request
 from inhouse.errors import EngineOverloaded, InhouseError, InvalidRequest
-from inhouse.schema import EngineCall, EngineFault, EngineFrame, EngineRequest
+from inhouse.schema import EngineCall, EngineFault, EngineFrame, EngineOp, EngineRequest
 
 log = logging.getLogger(__name__)
 
@@ -198,17 +198,26 @@ class Listener:
             )
         elif self._refuse is not None:
             await self._tell(connection, self._refuse)
-        elif call.op == "explain":
-            explain = partial(self._engine.intake.explain, call.request)
-            explained = await self._off_loop(call.request, call.request.id, explain)
-            is_fault = isinstance(explained, EngineFault)
-            connection.put(EngineFrame(fault=explained) if is_fault else EngineFrame(explained=explained))
-            await connection.pump()
+        elif call.op in ("explain", "verify"):
+            await self._look(call.op, call.request, connection)
         elif self._is_full():
             busy = f"{self._max_queued} requests are waiting for this engine. Try again shortly."
             await self._tell(connection, EngineOverloaded(busy, retry_after_s=1.0))
         else:
             await self._generate(call.request, reader, connection)
+
+    async def _look(self, op: EngineOp, call: EngineRequest, connection: Connection) -> None:
+        """Answers a question about a call that is not to be generated, by the threads that may take their time."""
+        intake = self._engine.intake
+
+        def look() -> EngineFrame:
+            if op == "verify":
+                return EngineFrame(verified=tuple(intake.verify(call)))
+            return EngineFrame(explained=intake.explain(call))
+
+        seen = await self._loop.run_in_executor(self._memory_pool, around_request, call.id, look)
+        connection.put(EngineFrame(fault=seen) if isinstance(seen, EngineFault) else seen)
+        await connection.pump()
 
     async def _generate(
         self, call: EngineRequest, reader: asyncio.StreamReader, connection: Connection

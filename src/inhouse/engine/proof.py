@@ -20,7 +20,7 @@ class Proof:
     """Scores on a decoder that steps elsewhere: nothing of it is changed here."""
 
     def __init__(self, decoder: Decoder, library: Library) -> None:
-        self._decoder = decoder
+        self.decoder = decoder
         self._library = library
         if decoder.rotation is not None:  # its table grows once: now, not in two threads at the same time
             decoder.rotation(torch.zeros(1, dtype=torch.int64, device=decoder.device), decoder.config.context)
@@ -30,25 +30,25 @@ class Proof:
         """Mean over the answer's tokens; the adapter, if any, works in both. None where they are
         too long."""
         length, places = len(prompt) + len(answer), len(prompt) - 1
-        if not answer or length > min(MOST_TOKENS, self._decoder.config.context):
+        if not answer or length > min(MOST_TOKENS, self.decoder.config.context):
             return None
         used = [self._library.read(key) for key in (expert, adapter) if key is not None]
-        bank = Bank(self._decoder, sum(factors.rows for factors in used))
+        bank = Bank(self.decoder, sum(factors.rows for factors in used))
         for slot, factors in enumerate(used):
             bank.load(slot, factors)
         without: tuple[int, ...] = () if adapter is None else (1,)
-        device = self._decoder.device
+        device = self.decoder.device
         rows = torch.arange(
             places, length - 1, device=device
         )  # [M], each answer token is read one place earlier
-        hidden = self._decoder.forward(
+        hidden = self.decoder.forward(
             torch.tensor([*prompt, *answer] * 2, device=device),
             torch.arange(length, device=device).repeat(2),
             Packed([length, length]),
             bank.mix([(*without, 0)] * length + [without] * length),
             torch.cat([rows, rows + length]),
         )  # [2 M, D]
-        logprobs = self._decoder.logits(hidden).log_softmax(-1)
+        logprobs = self.decoder.logits(hidden).log_softmax(-1)
         told = logprobs.gather(1, torch.tensor(answer * 2, device=device)[:, None]).squeeze(1)  # [2 M]
         with_expert, plain = told.view(2, -1).mean(1).tolist()
         return float(with_expert - plain)

@@ -268,7 +268,7 @@ class Scheduler:
         if self._awaits_first_choice(sequence) or not self._is_at_hand(sequence, step):
             return
         if len(self._running) >= self.max_running and next(self._yielders(sequence), None) is None:
-            step.closed.add(lane_of(sequence))
+            self._find_no_place(sequence, step)
             return
         is_overdue = (
             sequence.passed_over_at is not None and step.now - sequence.passed_over_at >= self.patience_s
@@ -279,6 +279,13 @@ class Scheduler:
         self._queue.pass_over(sequence, step.now)
         if is_overdue or step.failures == MOST_FAILURES:
             self._close(step)
+
+    def _find_no_place(self, sequence: Sequence, step: _Step) -> None:
+        """Closes its project's lane for this step; where nothing of it runs, all lanes of its class: nobody has a
+        better claim."""
+        mine, project = lane_of(sequence), sequence.request.project
+        runs = any(other.request.project == project for other in self._running)
+        step.closed |= {mine} if runs else {lane for lane in self._queue.lanes if lane[0] == mine[0]}
 
     def _close(self, step: _Step) -> None:
         """Lets no more sequences start in this step."""
@@ -341,7 +348,8 @@ class Scheduler:
                 self._preempt(victim, step)
             found = self._take_pages(sequence) if found is None else found
             assert found is not None, "pages were counted, and then were not there"
-        places = self.slots.acquire_all(request.wants, beyond=beyond)
+        # Beyond the share, for that was decided above: who gave way may have let go of the very same adapter.
+        places = self.slots.acquire_all(request.wants, beyond=True)
         assert places is not None, "room in the slots was counted, and then was not there"
         step.loads += [key for key, is_new in places.items() if is_new]
         sequence.slots = tuple(slot for key in request.keys if (slot := self.slots.slot(key)) is not None)

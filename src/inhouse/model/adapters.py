@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from inhouse import ops
@@ -32,7 +32,7 @@ WEIGHTS = "adapter_model.safetensors"
 NOTES = "inhouse.json"
 """Our own file beside PEFT's two: the base's name and digest, the job, the recipe. PEFT ignores it."""
 
-_PREFIX = "base_model.model."
+MODULE_PREFIX = "base_model.model."
 _SUPPORTED: dict[str, tuple[Any, ...]] = {
     "use_dora": (False, None),
     "fan_in_fan_out": (False, True, None),
@@ -71,11 +71,12 @@ class Adapter:
         """
         shape = inspect(folder, decoder)
         try:
-            stored = load_file(folder / WEIGHTS)
+            # Read, not mapped: a file that is cut or written over while it is served must harm nobody.
+            stored = load((folder / WEIGHTS).read_bytes())
         except SafetensorError as e:
             raise BadCheckpoint(f"{folder / WEIGHTS} is damaged ({e}). Fetch it again.") from e
         tensors = {
-            name: tuple(stored[f"{_PREFIX}{name}.lora_{factor}.weight"].float() for factor in "AB")
+            name: tuple(stored[f"{MODULE_PREFIX}{name}.lora_{factor}.weight"].float() for factor in "AB")
             for name in shape.ranks
         }
         notes = read_json(folder / NOTES) if (folder / NOTES).is_file() else {}
@@ -101,8 +102,8 @@ class Adapter:
         (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         tensors = {}
         for name, (a, b) in self.tensors.items():
-            tensors[f"{_PREFIX}{name}.lora_A.weight"] = a.contiguous()
-            tensors[f"{_PREFIX}{name}.lora_B.weight"] = b.contiguous()
+            tensors[f"{MODULE_PREFIX}{name}.lora_A.weight"] = a.contiguous()
+            tensors[f"{MODULE_PREFIX}{name}.lora_B.weight"] = b.contiguous()
         write_tensors(tensors, folder / WEIGHTS)
         (folder / NOTES).write_text(json.dumps(self.notes, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -286,8 +287,8 @@ def _match(
     faults, found = [], {}
     left = {name: _shape(about) for name, about in header.items() if name != "__metadata__"}
     for name, (inputs, outputs) in shapes.items():
-        a = left.pop(f"{_PREFIX}{name}.lora_A.weight", None)
-        b = left.pop(f"{_PREFIX}{name}.lora_B.weight", None)
+        a = left.pop(f"{MODULE_PREFIX}{name}.lora_A.weight", None)
+        b = left.pop(f"{MODULE_PREFIX}{name}.lora_B.weight", None)
         rank = rank_of(name)
         if a is None and b is None:
             continue  # an adapter may leave modules alone

@@ -15,6 +15,7 @@ from inhouse.ops.norm import add_rms_norm, rms_norm
 from inhouse.ops.paged import Past, decode_attention, prefill_attention
 from inhouse.ops.registry import Kernel, kernels
 from inhouse.ops.rotary import rotate, rotate_and_write
+from inhouse.ops.sample import best_tokens
 from inhouse.ops.scored import scored_attention
 from inhouse.ops.stacked_lora import Stack, prefers_stack, stacked_lora
 
@@ -30,6 +31,7 @@ __all__ = [
     "Stack",
     "add_rms_norm",
     "attend_segments",
+    "best_tokens",
     "choose_experts",
     "chunked_cross_entropy",
     "clamped_swiglu",

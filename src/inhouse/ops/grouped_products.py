@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inhouse.device import Device
-from inhouse.ops.grouped_lora import Groups
+from inhouse.ops.grouped_lora import Groups, plain
 from inhouse.ops.registry import Kernel, kernels
 
 NAME = "grouped products"
@@ -20,10 +20,15 @@ ALIGNMENT_BYTES = 16
 
 
 def grouped_lora(y: Tensor, x: Tensor, a: Tensor, b: Tensor, groups: Groups) -> None:
-    """See `ops.grouped_lora`. Inputs and outputs must be multiples of 16 bytes."""
+    """See `ops.grouped_lora`. What torch's products do not take, the plain loop does: other types than bfloat16 on a
+    device, and widths that are no multiple of 16 bytes."""
     if not (len(groups.ranks) and groups.longest and groups.highest):
         return
     step = ALIGNMENT_BYTES // x.itemsize
+    is_taken = x.dtype == torch.bfloat16 or x.device.type == "cpu"
+    if not is_taken or a.shape[1] % step or b.shape[1] % step:
+        plain(y, x, a, b, groups)
+        return
     highest = -(-groups.highest // step) * step
     number = torch.arange(highest, device=x.device)
     rows = (groups.starts.long()[:, None] + number).clamp_max_(len(a) - 1)  # [S, R]

@@ -37,7 +37,7 @@ def rotate_and_write(
     """Turns queries and keys, puts keys and values at their places of the cache, and returns the queries.
 
     q             [T, H, K]        k, v  [T, G, K]; all three may be slices of wider rows
-    rotation      cos and sin, each [T, 1, K/2] float32; None where positions do not rotate
+    rotation      cos and sin as for `rotate`; None where positions do not rotate
     keys, values  [places, G, K]   one layer's cache
     write         [T] int64        a place may stand twice only where nobody reads it
     """
@@ -88,15 +88,18 @@ class _Rotate(torch.autograd.Function):
 
 
 def _probe(implementation: Implementation, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Five tokens of four heads over two, cut from one product, written out of order."""
+    """Five tokens of four heads over two, cut from one product, written out of order; some turned in part or not."""
     qkv = made(5, 8, 16, device=device, dtype=dtype)
     q, k, v = qkv.split((4, 2, 2), 1)
     angles = made(5, 1, 8, device=device, dtype=torch.float32, seed=1)
     keys, values = (torch.zeros(9, 2, 16, device=device, dtype=dtype) for _ in range(2))
     write = torch.tensor([7, 0, 3, 4, 1]).to(device)
     turned = implementation(q, k, v, (angles.cos(), angles.sin()), keys, values, write)
+    part = implementation(
+        q[:1], k[:1], v[:1], (angles[:1, :, :5].cos(), angles[:1, :, :5].sin()), keys, values, write[:1] - 1
+    )
     still = implementation(q[:1], k[:1], v[:1], None, keys, values, write[:1] + 1)
-    return turned, still, keys, values
+    return turned, part, still, keys, values
 
 
 kernels.define("rotary", plain, _probe)

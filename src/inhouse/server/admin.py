@@ -1,4 +1,4 @@
-"""What an operator does over HTTP: keys and bases. Every route needs an admin key.
+"""What an operator does over HTTP: keys, bases, verifying an adapter. Every route needs an admin key.
 
 It knows no tenant's data; the richer admin resources are not here yet.
 """
@@ -13,11 +13,13 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from inhouse.errors import InvalidRequest, UnsupportedParameter
-from inhouse.server import auth, bases, body, gateway
+from inhouse.schema import EngineRequest
+from inhouse.server import auth, bases, body, calls, gateway
 from inhouse.server.idempotency import HEADER
 from inhouse.server.openai import models as models_wire
 from inhouse.server.openai.listing import list_wire
 from inhouse.server.replies import Json
+from inhouse.store import ids
 from inhouse.store.records import keys, models, projects
 from inhouse.store.records.keys import KeyRow
 
@@ -42,6 +44,12 @@ class BaseRequest(body.RequestBody):
 
     source: Annotated[str, Field(min_length=1, max_length=4096)]
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.\-/]*$")] | None = None
+
+
+class VerifyRequest(body.RequestBody):
+    """A model to verify."""
+
+    model: Annotated[str, Field(min_length=1, max_length=512)]
 
 
 @router.post("/keys", openapi_extra=body.documented(KeyRequest), response_model=None)
@@ -116,6 +124,30 @@ async def put_base(request: Request) -> Response:
         return next(one for one in _bases(conn, gw.settings.base) if one["id"] == card.name)
 
     return Json(await gw.store.write(add))
+
+
+@router.post("/verify", openapi_extra=body.documented(VerifyRequest), response_model=None)
+async def verify(request: Request) -> Response:
+    """Whether a tuned model's adapter fits its base, changes it, and is served as the plain way computes it."""
+    gw, who = gateway.of(request), auth.caller(request)
+    asked = await body.read(request, VerifyRequest, gw.settings.max_body_bytes)
+    card = await gw.store.read(lambda conn: bases.find(conn, who.project, asked.model))
+    if card.kind != "adapter" or card.digest is None:
+        raise InvalidRequest(
+            f"{card.name} is of the kind {card.kind}, which has no adapter. Name a model that was tuned as one.",
+            param="model",
+        )
+    call = EngineRequest(id=ids.new("verify"), project=who.project, adapter=card.digest)
+    checks = await calls.verify(request, gateway.resident(card), call)
+    return Json(
+        {
+            "object": "x.verification",
+            "model": card.name,
+            "x_adapter": card.digest,
+            "passed": all(check.passed is not False for check in checks),
+            "checks": [check.model_dump() for check in checks],
+        }
+    )
 
 
 def _bases(conn: Connection, default_base: str) -> list[dict[str, Any]]:

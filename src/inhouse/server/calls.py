@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from inhouse.errors import InhouseError, InternalError
-from inhouse.schema import Delta, EngineFrame, EngineRequest, ModelCard, Usage
+from inhouse.schema import Check, Delta, EngineFrame, EngineOp, EngineRequest, ModelCard, Usage
 from inhouse.server import gateway
 from inhouse.server.auth import caller
 from inhouse.server.channel import Channel
@@ -192,7 +192,23 @@ class Call:
 
 
 async def explain(request: Request, base: str, call: EngineRequest) -> dict[str, Any]:
-    """What an engine's memory sees in a question. It counts as a request of the project, and takes a place."""
+    """What an engine's memory sees in a question."""
+    frame = await _look(request, base, call, "explain")
+    if frame.explained is None:
+        raise InternalError("The engine answered something else than an explanation.")
+    return frame.explained
+
+
+async def verify(request: Request, base: str, call: EngineRequest) -> tuple[Check, ...]:
+    """Whether an adapter does what it says, by an engine that serves its base."""
+    frame = await _look(request, base, call, "verify")
+    if frame.verified is None:
+        raise InternalError("The engine answered something else than checks.")
+    return frame.verified
+
+
+async def _look(request: Request, base: str, call: EngineRequest, op: EngineOp) -> EngineFrame:
+    """An engine's one frame. It counts as a request of the project, and takes a place."""
     gw, project = gateway.of(request), caller(request).project
     now = time.monotonic()
     try:
@@ -201,14 +217,12 @@ async def explain(request: Request, base: str, call: EngineRequest) -> dict[str,
         request.state.reply_headers = gw.meter.headers(project, now)
     reserved.settle(0, now)
     with gw.relay.slots(base, 1):
-        channel = await gw.relay.open(base, call, "explain")
+        channel = await gw.relay.open(base, call, op)
         try:
             (frame,) = await channel.frames()
         finally:
             gw.relay.close(channel)
-    if frame.explained is None:
-        raise InternalError("The engine answered something else than an explanation.")
-    return frame.explained
+    return frame
 
 
 async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

@@ -117,7 +117,7 @@ class Channel:
                 "The engine sent a frame that this server cannot read.", retry_after_s=1
             ) from error
         last = frames[-1]
-        self._is_done = any(end is not None for end in (last.done, last.fault, last.explained))
+        self._is_done = any(end is not None for end in (last.done, last.fault, last.explained, last.verified))
         return frames
 
 

@@ -11,11 +11,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Literal
 
 from inhouse.errors import EngineOverloaded, InhouseError, ModelLoading
 from inhouse.jobs import serving
-from inhouse.schema import EngineCall, EngineRequest, Replica
+from inhouse.schema import EngineCall, EngineOp, EngineRequest, Replica
 from inhouse.server.channel import Channel, EngineGone, stats
 from inhouse.server.threads import StoreThreads
 from inhouse.settings import Settings
@@ -62,9 +61,7 @@ class Relay:
         engines = max(1, len(self._known.get(base, (0.0, []))[1]))
         return self.settings.max_running * engines, self.settings.max_queued * engines
 
-    async def open(
-        self, base: str, request: EngineRequest, op: Literal["generate", "explain"] = "generate"
-    ) -> Channel:
+    async def open(self, base: str, request: EngineRequest, op: EngineOp = "generate") -> Channel:
         """A channel whose first frames have arrived. Tries all replicas, and restarted ones, for load_wait_s.
 
         Nothing has been answered until this returns, so trying again is safe. Raises what the engine answers,

@@ -26,9 +26,9 @@ KEPT = 32
 MAX_FAULT_CHARS = 300
 _PREAMBLE = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
 _QUOTED = re.compile(r"\n *\d+ \| |<non-verbose/>")
-JSON_OPTIONS = {"whitespace_pattern": r"\n?[ \t]{1,32}|\n", "json_allowed_escapes": 'bfnrt"\\'}
-"""A line break and its indentation between two parts of JSON, and no more: a model may fall into white space and
-never come out. A character is not written by its number: that would be a second spelling of a name."""
+JSON_OPTIONS = {"whitespace_pattern": r" |\n[ \t]{0,32}", "json_allowed_escapes": 'bfnrt"\\'}
+"""Between two parts of JSON a space, or a line break and its indentation, and no more: a model may fall into white
+space and never come out. A character is not written by its number: that would be a second spelling of a name."""
 
 
 class Matcher:
@@ -150,9 +150,8 @@ def grammar_of(structure: Structure) -> str:
         return f"start: {any_of(structure.choice)}"
     assert structure.grammar is not None, "a structure has one kind"
     json_schema.refuse_vast(structure.grammar, param=param, at=f"{param}.grammar")
-    return json.dumps(
-        {"grammars": [{"lark_grammar": structure.grammar}]}
-    )  # so that only Lark is read as such
+    # Wrapped, so that the text is read as Lark and as nothing else that the library knows.
+    return json.dumps({"grammars": [{"lark_grammar": structure.grammar}]})
 
 
 def json_rule(schema: dict[str, Any]) -> str:

@@ -83,7 +83,7 @@ def run(func: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 class Literals(torch.overrides.TorchFunctionMode):
-    """Lists in and out: torch fills and reads memory there without asking the device, so it happens on the CPU."""
+    """What torch does without asking the device: lists in and out, on the CPU, and `tensor.data = another`."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -92,6 +92,8 @@ class Literals(torch.overrides.TorchFunctionMode):
             return func(*args, **kwargs).to(NAME)
         if func is torch.Tensor.tolist and isinstance(args[0], SimulatedTensor):
             return args[0].inner.tolist()
+        if func == torch.Tensor.data.__set__ and isinstance(args[0], SimulatedTensor):  # type: ignore[attr-defined]
+            args[0].inner = args[1].inner
         return func(*args, **kwargs)
 
 

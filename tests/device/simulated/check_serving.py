@@ -37,7 +37,6 @@ def engine_on(world: World, device: str) -> Engine:
         adapter_folder=world.adapter_folder,
         settings=Settings(max_running=8, cache_tokens=1024, kernels="reference"),
         token_budget=64,
-        adapter_slots=8,
     )
 
 

@@ -41,21 +41,23 @@ def test_the_gate(shape: tuple[int, int], dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize(("heads", "groups", "width"), [(4, 2, 8), (5, 1, 12), (9, 3, 64)])
+@pytest.mark.parametrize(
+    ("heads", "groups", "width", "pairs"), [(4, 2, 8, 4), (5, 1, 12, 6), (9, 3, 64, 32), (3, 1, 20, 3)]
+)
 def test_queries_turn_and_keys_and_values_are_where_they_belong(
-    heads: int, groups: int, width: int, dtype: torch.dtype
+    heads: int, groups: int, width: int, pairs: int, dtype: torch.dtype
 ) -> None:
     tokens = 6
     qkv = normal(tokens, heads + 2 * groups, width, dtype=dtype, seed=1)
     q, k, v = qkv.split((heads, groups, groups), 1)
-    angles = normal(tokens, 1, width // 2, dtype=torch.float32, seed=2) * 3
+    angles = normal(tokens, 1, pairs, dtype=torch.float32, seed=2) * 3
     write = torch.tensor([9, 0, 4, 5, 2, 7])
     keys, values = (torch.full((11, groups, width), 7.0, dtype=dtype) for _ in range(2))
 
     def turned(x: torch.Tensor) -> torch.Tensor:
-        low, high = x.double().chunk(2, -1)
+        low, high, rest = x.double().split((pairs, pairs, width - 2 * pairs), -1)
         cos, sin = angles.cos().double(), angles.sin().double()
-        return torch.cat([low * cos - high * sin, high * cos + low * sin], -1)
+        return torch.cat([low * cos - high * sin, high * cos + low * sin, rest], -1)
 
     out = rotate_and_write(q, k, v, (angles.cos(), angles.sin()), keys, values, write)
     assert_close(out, turned(q))

@@ -64,7 +64,7 @@ def read_llama(keys: Keys) -> ModelConfig:
     config = with_rope(keys, read_common(keys))
     keys.expect("hidden_act", "silu")
     keys.expect("layer_types", None, ["full_attention"] * config.layers)
-    keys.ignore("sliding_window", "use_sliding_window")
+    keys.ignore("sliding_window")
     has_bias = keys.get("attention_bias", bool, False)
     return replace(config, qkv_bias=has_bias, out_bias=has_bias, mlp_bias=keys.get("mlp_bias", bool, False))
 

@@ -31,7 +31,7 @@ def read_qwen3(keys: Keys) -> ModelConfig:
 
 def read_qwen3_moe(keys: Keys) -> ModelConfig:
     config = _read(keys, _MIXED)
-    # The loss that balances experts is for training from scratch: a tune leaves the router as it is.
+    # They say how experts are balanced when a model is trained from scratch, which no tune does.
     keys.ignore("router_aux_loss_coef", "output_router_logits")
     step = keys.size("decoder_sparse_step", 1)
     dense = keys.get("mlp_only_layers", list, [])

@@ -38,23 +38,28 @@ def rotate_and_write_kernel(
     block_heads: tl.constexpr,
     block_half: tl.constexpr,
     block_width: tl.constexpr,
+    has_rest: tl.constexpr,
 ):
     """One program: some query heads of a token, or some of its key heads with their values."""
     token = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
     pair = tl.arange(0, block_half)[None]
     turns = pair < half
-    c = tl.load(cos + token * half + pair, mask=turns, other=0.0)  # [1, K/2]
+    column = tl.arange(0, block_width)[None]
+    rest = (column >= 2 * half) & (column < width)
+    c = tl.load(cos + token * half + pair, mask=turns, other=0.0)  # [1, n]
     s = tl.load(sin + token * half + pair, mask=turns, other=0.0)
     if block < query_blocks:
         head = block * block_heads + tl.arange(0, block_heads)[:, None]
         here = head < heads
         source = q + token * q_stride + head * q_head_stride
         target = out + (token * heads + head) * width
-        low = tl.load(source + pair, mask=here & turns, other=0.0).to(tl.float32)  # [heads, K/2]
+        low = tl.load(source + pair, mask=here & turns, other=0.0).to(tl.float32)  # [heads, n]
         high = tl.load(source + half + pair, mask=here & turns, other=0.0).to(tl.float32)
         tl.store(target + pair, low * c - high * s, mask=here & turns)
         tl.store(target + half + pair, high * c + low * s, mask=here & turns)
+        if has_rest:
+            tl.store(target + column, tl.load(source + column, mask=here & rest), mask=here & rest)
     else:
         head = (block - query_blocks) * block_heads + tl.arange(0, block_heads)[:, None]
         here = head < groups
@@ -65,7 +70,8 @@ def rotate_and_write_kernel(
         high = tl.load(source + half + pair, mask=here & turns, other=0.0).to(tl.float32)
         tl.store(target + pair, low * c - high * s, mask=here & turns)
         tl.store(target + half + pair, high * c + low * s, mask=here & turns)
-        column = tl.arange(0, block_width)[None]
+        if has_rest:
+            tl.store(target + column, tl.load(source + column, mask=here & rest), mask=here & rest)
         all_here = here & (column < width)
         value = tl.load(v + token * v_stride + head * v_head_stride + column, mask=all_here, other=0.0)
         tl.store(values + (place * groups + head) * width + column, value, mask=all_here)
@@ -88,7 +94,6 @@ def rotate_and_write(
     q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
     cos, sin = (x.contiguous() for x in rotation)
     heads, groups, width, half = q.shape[1], k.shape[1], q.shape[2], cos.shape[-1]
-    assert half * 2 == width, "a rotation turns all of a head"
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     query_blocks = triton.cdiv(heads, HEADS)
     launch(
@@ -117,6 +122,7 @@ def rotate_and_write(
         block_heads=HEADS,
         block_half=power(half),
         block_width=power(width),
+        has_rest=2 * half < width,
         warps=1,
     )
     return out

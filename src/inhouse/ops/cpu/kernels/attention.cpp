@@ -107,11 +107,12 @@ void attend(X* out, const X* q, const X* keys, const X* values, const int32_t* t
     for (int64_t t0 = first; t0 < end; t0 += TILE) {
         const void* key_rows[TILE];
         const X* value_rows[TILE];
-        for (int64_t t = 0; t < TILE; t++) {
-            const int64_t at = t0 + t;
+        int64_t number = t0 / s.page, inside = t0 % s.page;  // counted on: a division a token would cost more
+        for (int64_t t = 0; t < TILE; t++, inside++) {
             key_rows[t] = value_rows[t] = nullptr;
-            if (at >= end) continue;
-            const int64_t place = int64_t(table[at / s.page]) * s.page + at % s.page;
+            if (t0 + t >= end) continue;
+            if (inside == s.page) number++, inside = 0;
+            const int64_t place = int64_t(table[number]) * s.page + inside;
             key_rows[t] = keys + (place * s.groups + g) * K;
             value_rows[t] = values + (place * s.groups + g) * K;
         }

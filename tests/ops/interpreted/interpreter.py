@@ -1,4 +1,4 @@
-"""For processes in which Triton interprets: kernels run on the CPU, program by program.
+"""A plugin for processes in which Triton interprets: kernels run on the CPU, program by program.
 
 Triton's interpreter keeps bfloat16 as bare bits: it multiplies those in a dot product, and rounds towards zero where
 devices round to the nearest. Here they become float32 numbers first, and are rounded as devices do.

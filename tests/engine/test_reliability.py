@@ -1,0 +1,536 @@
+"""Rough use: what one caller does, or suffers, is never another's loss. Each guard has its control.
+
+The upper half drives the engine by its socket, the lower half real HTTP through the gateway to a real engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import resource
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from inhouse.engine import intake
+from inhouse.engine.engine import Engine, Reply
+from inhouse.engine.listener import Listener
+from inhouse.engine.pages import Pages
+from inhouse.errors import BadCheckpoint, InvalidRequest, StoreBusy
+from inhouse.model.adapters import WEIGHTS
+from inhouse.schema import EngineRequest, Message
+from inhouse.server.usage import UsageLog
+from inhouse.store.records import usage
+from tests.engine.test_serve import ask, frames_of, is_idle, line, serving, stats, until
+from tests.engine.world import World, call, run, start
+from tests.server.house import ADAPTER, TUNED, House, announce, house
+from tests.server.house import until as eventually
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> World:
+    """A world that a test may break."""
+    own = World(tmp_path / "world")
+    own.adapter("good", rank=2, seed=1)
+    own.adapter("other", rank=2, seed=5)
+    return own
+
+
+def said(world: World, wanted: EngineRequest) -> str:
+    """The text that a request must give, whoever shares the batch."""
+    tokens = world.plainly(wanted)
+    return world.tokenizer.decode(tokens[:-1] if tokens[-1] in world.template.stop_ids else tokens)
+
+
+def slowed(engine: Engine, seconds: float) -> Engine:
+    """The engine with a pause in each step, so that something can happen while it answers."""
+    step = engine.step
+
+    def slow() -> list[Reply]:
+        time.sleep(seconds)
+        return step()
+
+    engine.step = slow  # type: ignore[method-assign]
+    return engine
+
+
+# ── an adapter's files ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize("harm", ["written over", "removed"])
+def test_files_of_an_adapter_that_change_while_it_is_used_change_no_answer(
+    own: World, harm: str, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not guarded:  # the control: the file is mapped, and what is in memory is what is on disk
+        mapped = own.adapters / "good" / WEIGHTS
+        monkeypatch.setattr("inhouse.model.adapters.load", lambda data: load_file(mapped))
+    engine = own.engine()
+    wanted = call("a", adapter="good", max_new_tokens=40)
+    expected = own.plainly(wanted)
+    request, _ = start(engine, wanted)
+    for _ in range(3):
+        engine.step()
+    if harm == "removed":
+        shutil.rmtree(own.adapters / "good")
+    else:
+        foreign = (own.adapters / "other" / WEIGHTS).read_bytes()
+        with (own.adapters / "good" / WEIGHTS).open("r+b") as file:
+            assert file.write(foreign) == len(foreign)
+    monkeypatch.undo()
+    start(engine, call("b", adapter="other"))  # the adapters of a step are laid out anew
+    while engine.has_work:
+        engine.step()
+        engine.scheduler.check_integrity()
+    is_unharmed = request.choices[0].tokens[20:] == expected
+    assert is_unharmed == (guarded or harm == "removed")  # a removed file that is mapped is still there
+
+
+def test_an_adapter_cut_short_on_disk_is_refused_and_the_engine_lives(own: World) -> None:
+    file = own.adapters / "good" / WEIGHTS
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    engine = own.engine()
+    with pytest.raises(BadCheckpoint):
+        start(engine, call("a", adapter="good"))
+    assert run(engine, call("b"))["b"].tokens == [own.plainly(call("b"))]
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_an_adapter_with_nan_fails_alone_and_never_answers_nonsense(
+    own: World, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = own.adapters / "other" / WEIGHTS
+    tensors = load_file(file)
+    next(iter(tensors.values()))[:] = torch.nan
+    save_file(tensors, file)
+    if not guarded:  # the control: nobody looks for NaN, neither when it is loaded nor when a token is drawn
+        monkeypatch.setattr(torch, "isfinite", lambda tensor: torch.ones_like(tensor, dtype=torch.bool))
+    engine = own.engine()
+    neighbours = [call("base"), call("tuned", adapter="good")]
+    if guarded:
+        with pytest.raises(BadCheckpoint, match="holds NaN"):
+            start(engine, call("x", adapter="other"))
+        answers = run(engine, *neighbours)
+    else:
+        answers = run(engine, *neighbours, call("x", adapter="other"))
+        assert answers["x"].fault is None, "it answered, as if all were well"
+    assert [answers[wanted.id].tokens for wanted in neighbours] == [[own.plainly(w)] for w in neighbours]
+
+
+# ── what a request may ask ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_giant_stop_list_fails_alone(
+    own: World, tmp_path: Path, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not guarded:
+        monkeypatch.setattr(intake, "MOST_STOPS", 10**9)
+        monkeypatch.setattr(intake, "MOST_STOP_CHARACTERS", 10**9)
+    giant = call(
+        "giant", stop=tuple(f"{i:020}" for i in range(100_000)), max_new_tokens=60, logit_bias={2: -100}
+    )
+    neighbour = call("n", max_new_tokens=60)
+
+    async def both(path: Path) -> tuple[Any, bool]:
+        asked = asyncio.create_task(ask(path, giant))
+        if guarded:
+            answer = await asked
+            return answer, (await ask(path, neighbour)).texts[0] == said(own, neighbour)
+        await until(path, lambda numbers: numbers["running"] == 1)
+        is_in_time = True
+        try:
+            await asyncio.wait_for(ask(path, neighbour), 3)
+        except TimeoutError:
+            is_in_time = False
+        asked.cancel()
+        return None, is_in_time
+
+    with serving(own.engine(), tmp_path) as (_, path):
+        answer, neighbour_is_well = asyncio.run(both(path))
+    assert neighbour_is_well == guarded
+    if guarded:
+        assert answer.fault is not None and (answer.fault.status, answer.fault.param) == (400, "stop")
+
+
+def test_as_many_stop_strings_as_the_engine_takes_are_honoured(own: World) -> None:
+    engine = own.engine()
+    many = tuple(f"never {i}" for i in range(intake.MOST_STOPS))
+    assert run(engine, call("a", stop=many))["a"].tokens == [own.plainly(call("a"))]
+    for wrong in ((*many, "one more"), ("x" * (intake.MOST_STOP_CHARACTERS + 1),)):
+        with pytest.raises(InvalidRequest, match="too many stop strings"):
+            start(engine, call("b", stop=wrong))
+
+
+# ── cancels ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("guarded", "callers", "cache_tokens"),
+    [(True, 400, 1024), (True, 400, 100_000), (False, 40, 100_000)],
+    ids=["few pages", "many pages", "control"],
+)
+def test_a_storm_of_cancels_leaves_no_page_behind_and_neighbours_unchanged(
+    own: World,
+    tmp_path: Path,
+    guarded: bool,
+    callers: int,
+    cache_tokens: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not guarded:  # the control: a sequence that did not come to its end keeps its pages
+        release = Pages.release
+        monkeypatch.setattr(
+            Pages, "release", lambda self, holder: release(self, holder) if holder.is_finished else None
+        )
+    engine = own.engine(max_running=16, cache_tokens=cache_tokens)
+    adapters = (None, "good", "other")
+    neighbours = [
+        call(f"n{i}", range(30 + i, 60 + i), adapter=adapters[i % 3], max_new_tokens=100) for i in range(6)
+    ]
+    chance = random.Random(7)
+
+    async def leave(path: Path, i: int) -> None:
+        await asyncio.sleep(chance.random() * 2)
+        wanted = call(
+            f"c{i}", range(20, 40 + i % 60), adapter=adapters[i % 3], n=1 + i % 3, max_new_tokens=90
+        )
+        stream = frames_of(path, line(wanted.model_copy(update={"whole": i % 2 == 0})))
+        with suppress(StopAsyncIteration, TimeoutError):
+            async with asyncio.timeout(chance.random() * 0.5):
+                while True:
+                    await anext(stream)
+        with suppress(RuntimeError):  # it may just be waiting for a frame
+            await stream.aclose()
+
+    async def storm(path: Path) -> tuple[list[str], dict[str, float]]:
+        leaving = [asyncio.create_task(leave(path, i)) for i in range(callers)]
+        answers = await asyncio.gather(*(ask(path, wanted) for wanted in neighbours))
+        await asyncio.gather(*leaving)
+        await until(path, lambda n: n["connections"] <= 1 and not n["running"] + n["waiting"], 20)
+        return [answer.texts[0] for answer in answers], await stats(path)
+
+    with serving(engine, tmp_path) as (_, path):
+        texts, numbers = asyncio.run(storm(path))
+    assert texts == [said(own, wanted) for wanted in neighbours]
+    assert is_idle(numbers) == guarded
+    if guarded:
+        engine.scheduler.check_integrity()
+
+
+# ── readers that stall ────────────────────────────────────────────────────────────────────────────────────
+
+
+def post_that_waits(self: Listener, replies: list[Reply]) -> None:
+    """The control: as `Listener.post`, but the step waits until each reader has taken what it was sent."""
+    self._loop.call_soon_threadsafe(self._dispatch, replies)
+    for reply in replies:
+        while (waiting := self._connections.get(reply.request_id)) is not None:
+            if not waiting._frames and not waiting._writer.transport.get_write_buffer_size():
+                break
+            time.sleep(0.001)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_reader_that_stalls_never_slows_the_step(
+    own: World, tmp_path: Path, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody puts it out here: the others do not wait for that."""
+    if not guarded:
+        monkeypatch.setattr(Listener, "post", post_that_waits)
+    loud = call("silent", max_new_tokens=220, logprobs=20, n=8, logit_bias={2: -100}, temperature=1.0)
+    wanted = call("other")
+
+    async def other(path: Path) -> str | None:
+        await until(path, lambda numbers: numbers["generated_tokens_total"] > 0)
+        await asyncio.sleep(0.5)
+        try:
+            return (await asyncio.wait_for(ask(path, wanted), 5)).texts[0]
+        except TimeoutError:
+            return None
+
+    with serving(own.engine(max_running=16), tmp_path, idle_reader_s=60.0) as (_, path):  # noqa: SIM117
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            silent.connect(str(path))
+            silent.sendall(line(loud))
+            text = asyncio.run(other(path))
+    assert text == (said(own, wanted) if guarded else None)
+
+
+# ── through the gateway ───────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Whole:
+    """A gateway with a real engine behind it, in this process."""
+
+    made: House
+    engine: Engine
+    world: World
+
+    def body(self, content: str, model: str = "seedling", **fields: Any) -> dict[str, Any]:
+        return {
+            "model": model,
+            "messages": [{"role": "user", "content": content}],
+            "temperature": 0,
+            "max_tokens": 8,
+            **fields,
+        }
+
+    def expected(self, content: str, adapter: str | None = None, max_tokens: int = 8) -> str:
+        prompt = self.world.template.prompt([Message(role="user", content=content)])
+        return said(self.world, call("x", prompt, adapter=adapter, max_new_tokens=max_tokens))
+
+    def post(self, body: dict[str, Any]) -> httpx2.Response:
+        return self.made.client().post("/v1/chat/completions", json=body)
+
+    def stream(self, body: dict[str, Any], started: threading.Event | None = None) -> str:
+        """The text of a streamed reply, which must end well."""
+        text, last = "", ""
+        asked = {**body, "stream": True}
+        with self.made.client().stream("POST", "/v1/chat/completions", json=asked) as reply:
+            assert reply.status_code == 200, reply.read()
+            for told in reply.iter_lines():
+                if not (data := told.removeprefix("data: ")):
+                    continue
+                last = data
+                if data != "[DONE]":
+                    (choice,) = json.loads(data)["choices"]
+                    text += choice["delta"].get("content") or ""
+                    if text and started is not None:
+                        started.set()
+        assert last == "[DONE]"
+        return text
+
+
+@contextmanager
+def whole(folder: Path, world: World, *, step_s: float = 0.0, **settings: Any) -> Iterator[Whole]:
+    chosen = {"max_running": 32, "max_queued": 1024, **settings}
+    engine = world.engine(cache_tokens=32 * 256, max_running=chosen["max_running"], token_budget=512)
+    if step_s:
+        slowed(engine, step_s)
+    with ExitStack() as stack:
+        made = stack.enter_context(house(folder / "data", **chosen))
+        _, path = stack.enter_context(serving(engine, folder, max_queued=chosen["max_queued"]))
+        announce(made.db, f"unix:{path}")
+        yield Whole(made, engine, world)
+
+
+def test_a_model_deleted_while_it_answers_answers_to_the_end_and_is_then_unknown(
+    own: World, tmp_path: Path
+) -> None:
+    own.adapter(ADAPTER, rank=3, seed=9)
+    with whole(tmp_path, own, step_s=0.01) as there:
+        client = there.made.client()  # one for all threads, made before they start
+        expected = [there.expected("q", ADAPTER, 120), there.expected("q", None, 120)]
+        texts: dict[str, str] = {}
+        begun = {model: threading.Event() for model in (TUNED, "seedling")}
+
+        def listen(model: str) -> None:
+            texts[model] = there.stream(there.body("q", model, max_tokens=120), begun[model])
+
+        listening = [threading.Thread(target=listen, args=(model,)) for model in begun]
+        for thread in listening:
+            thread.start()
+        assert all(event.wait(20) for event in begun.values())
+        assert client.delete(f"/v1/models/{TUNED}").json()["deleted"]
+        shutil.rmtree(own.adapters / ADAPTER)
+        assert there.engine.scheduler.running == 2, "both are still being answered"
+        late = there.post(there.body("q", TUNED))
+        assert (late.status_code, late.json()["error"]["code"]) == (404, "model_not_found")
+        assert TUNED in late.json()["error"]["message"]
+        assert there.post(there.body("hello")).status_code == 200
+        for thread in listening:
+            thread.join(30)
+        assert [texts[TUNED], texts["seedling"]] == expected
+
+
+def test_files_that_vanish_behind_a_model_s_back_are_a_404_for_it_alone(own: World, tmp_path: Path) -> None:
+    with whole(tmp_path, own) as there:  # the model is listed; its artifact is not there
+        lost = there.post(there.body("q", TUNED))
+        assert (lost.status_code, lost.json()["error"]["code"]) == (404, "resource_not_found")
+        assert ADAPTER in lost.json()["error"]["message"]
+        reply = there.post(there.body("q")).json()
+        assert reply["choices"][0]["message"]["content"] == there.expected("q")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stop": ["x" * 8] * 10_000},
+        {"stop": "x" * 2_000_000},
+        {"logit_bias": {str(i): 1.0 for i in range(5_000)}},
+        {"logit_bias": {"5": 1e30}},
+        {"logit_bias": {"9999": 1.0}},
+        {"logit_bias": {"-1": 1.0}},
+        {"n": 100_000},
+        {"max_tokens": 10**12},
+        {"seed": 10**30},
+        {"top_logprobs": 10**6, "logprobs": True},
+    ],
+    ids=lambda fields: next(iter(fields)) + str(len(str(fields))),
+)
+def test_what_no_engine_should_meet_is_refused_by_name_and_neighbours_are_answered(
+    own_whole: Whole, fields: dict[str, Any]
+) -> None:
+    refused = own_whole.post(own_whole.body("q", **fields))
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert error["code"] == "context_length_exceeded" or next(iter(fields)) in error["param"]
+    reply = own_whole.post(own_whole.body("q")).json()
+    assert reply["choices"][0]["message"]["content"] == own_whole.expected("q")
+
+
+@pytest.fixture(scope="module")
+def own_whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    folder = tmp_path_factory.mktemp("whole")
+    with whole(folder, World(folder / "world")) as there:
+        yield there
+
+
+@dataclass
+class Told:
+    """What one of many streams was told."""
+
+    status: int
+    text: str = ""
+    usage: tuple[int, int] = (0, 0)
+    is_ended: bool = False
+    retry_after: str = ""
+    code: str = ""
+
+
+async def raw_stream(there: Whole, content: str, at_once: asyncio.Event) -> Told:
+    """One stream over a socket of its own: thousands of a full client would measure the client."""
+    payload = json.dumps(there.body(content, stream=True, stream_options={"include_usage": True})).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", there.made.server.config.port)
+    await at_once.wait()
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        b"authorization: Bearer %b\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+        % (there.made.member.encode(), len(payload), payload)
+    )
+    answer = await reader.read()
+    writer.close()
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    told = Told(int(head.split()[1]))
+    headers = dict(h.lower().split(": ", 1) for h in head.decode().split("\r\n")[1:])
+    told.retry_after = headers.get("retry-after", "")
+    if told.status != 200:
+        told.code = json.loads(rest)["error"]["code"]
+        return told
+    for found in rest.split(b"\n"):
+        if not found.startswith(b"data: "):
+            continue
+        data = found.removeprefix(b"data: ").strip()
+        if data == b"[DONE]":
+            told.is_ended = True
+            continue
+        chunk = json.loads(data)
+        if "error" in chunk:
+            told.code = chunk["error"]["code"]
+            continue
+        told.text += "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+        if counted := chunk.get("usage"):
+            told.usage = (counted["prompt_tokens"], counted["completion_tokens"])
+    return told
+
+
+def at_once(there: Whole, count: int) -> list[Told]:
+    """So many streams, all connected before the first asks."""
+
+    async def everyone() -> list[Told]:
+        go = asyncio.Event()
+        asked = [asyncio.create_task(raw_stream(there, f"q{i % 10}", go)) for i in range(count)]
+        await asyncio.sleep(1)
+        go.set()
+        return await asyncio.gather(*asked)
+
+    return asyncio.run(everyone())
+
+
+def counted(made: House) -> tuple[int, int, int]:
+    with made.db.read() as conn:
+        total = usage.total(conn, "default", 0.0)
+    return total.requests, total.prompt_tokens, total.completion_tokens
+
+
+def rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+class Forgetful(UsageLog):
+    """The control: what the store does not take at once is gone."""
+
+    async def flush(self) -> None:
+        await super().flush()
+        self._waiting = []
+
+
+@pytest.mark.parametrize(("max_queued", "streams"), [(1024, 1000), (400, 1000)], ids=["all fit", "too many"])
+def test_a_thousand_streams_at_once_end_well_or_are_turned_away_cleanly_and_none_goes_uncounted(
+    own: World, tmp_path: Path, max_queued: int, streams: int
+) -> None:
+    with whole(tmp_path, own, max_queued=max_queued) as there:
+        assert there.post(there.body("warm")).status_code == 200
+        eventually(lambda: counted(there.made)[0] == 1, "the first is counted")
+        _, prompt_before, made_before = counted(there.made)
+        before = rss_bytes()
+        told = at_once(there, streams)
+        grown = rss_bytes() - before
+        answered = [t for t in told if t.status == 200]
+        refused = [t for t in told if t.status != 200]
+        assert all(t.is_ended and not t.code for t in answered)
+        expected = [there.expected(f"q{i}") for i in range(10)]
+        assert all(t.text == expected[i % 10] for i, t in enumerate(told) if t.status == 200)
+        assert {(t.status, t.code, t.retry_after) for t in refused} <= {(503, "engine_overloaded", "1")}
+        assert bool(refused) == (streams > max_queued + 32)
+        assert len(answered) >= min(streams, max_queued)
+        eventually(lambda: counted(there.made)[0] == 1 + len(answered), "every stream is counted once")
+        _, prompt, made = counted(there.made)
+        assert prompt - prompt_before == sum(t.usage[0] for t in answered)
+        assert made - made_before == sum(t.usage[1] for t in answered) > 0
+        eventually(lambda: not there.made.server.gateway.relay.running["seedling"], "every place is free")
+        eventually(
+            lambda: there.engine.scheduler.pages.free == there.engine.scheduler.pages.count, "all pages"
+        )
+        there.engine.scheduler.check_integrity()
+        assert grown < 256 * 2**20, f"{grown / 2**20:.0f} MiB for {streams} streams"
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_usage_that_the_store_refuses_for_a_while_is_not_lost(
+    own: World, tmp_path: Path, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not guarded:
+        monkeypatch.setattr("inhouse.server.app.UsageLog", Forgetful)
+    with whole(tmp_path, own) as there:
+        is_busy = threading.Event()
+        is_busy.set()
+        add_many = usage.add_many
+
+        def busy(conn: Any, rows: Any) -> None:
+            if is_busy.is_set():
+                raise StoreBusy("The database did not answer in time.")
+            add_many(conn, rows)
+
+        monkeypatch.setattr(usage, "add_many", busy)
+        assert all(t.is_ended for t in at_once(there, 50))
+        time.sleep(1.2)
+        is_busy.clear()
+        assert there.post(there.body("last")).status_code == 200
+        eventually(lambda: counted(there.made)[0] > 0, "the store is written to again")
+        assert (counted(there.made)[0] == 51) == guarded
