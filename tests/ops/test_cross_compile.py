@@ -157,6 +157,11 @@ def launches(target: Target, patch: pytest.MonkeyPatch, *, every_shape: bool) ->
     rotary.rotate_and_write(
         *qkv.split((32, 8, 8), 1), (turn, turn), store, store, zeros(8, dtype=torch.int64)
     )
+    if every_shape:  # a quarter of a head turns
+        few = turn[..., :16]
+        rotary.rotate_and_write(
+            *qkv.split((32, 8, 8), 1), (few, few), store, store, zeros(8, dtype=torch.int64)
+        )
     norm.norm(zeros(8, 4096), zeros(8, 4096), zeros(4096), 1e-5)
     if every_shape:
         norm.norm(qkv, None, zeros(128), 1e-5)

@@ -101,6 +101,16 @@ KEPT: dict[str, Schema] = {
     "email": {"type": "string", "format": "email"},
     "ipv4": {"type": "string", "format": "ipv4"},
     "hostname": {"type": "string", "format": "hostname", "maxLength": 12},
+    "ipv6": {"type": "string", "format": "ipv6"},
+    "duration": {"type": "string", "format": "duration"},
+    "uri": {"type": "string", "format": "uri", "maxLength": 20},
+    "reference with escapes": {
+        "$ref": "#/$defs/a~1b%20c",
+        "$defs": {
+            "a/b c": {"anyOf": [{"$ref": "#/$defs/list/items"}, NULL]},
+            "list": {"items": {"type": "integer"}},
+        },
+    },
     "nullable date": {"anyOf": [{"type": "string", "format": "date"}, NULL]},
     "escaped names": closed(**{'a"\\b': NULL, "c\nd/": NULL}),
     "labels": {
@@ -125,6 +135,16 @@ REFUSED: dict[str, tuple[Schema, str]] = {
     "unevaluatedProperties": ({"type": "object", "unevaluatedProperties": False}, "unevaluatedProperties"),
     "one of that overlap": ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
     "remote reference": ({"$ref": "https://example.com/s.json"}, "example.com"),
+    "reference to what is no schema": (
+        {"$ref": "#/x-y", "x-y": {"type": "object", "minProperties": 2}},
+        "no schema is there",
+    ),
+    "reference to a default": (
+        closed(a={"$ref": "#/default"}) | {"default": {"minLength": 1}},
+        "no schema is there",
+    ),
+    "reference by anchor": ({"$ref": "#here", "$defs": {"a": {"$anchor": "here"}}}, "by its path"),
+    "another id": (closed(a={"$id": "https://example.com/a", "type": "null"}), "$id"),
     "missing reference": ({"$ref": "#/$defs/nobody"}, "nobody"),
     "dynamic reference": ({"$dynamicRef": "#x"}, "$dynamicRef"),
     "unknown format": (closed(a={"type": "string", "format": "ean-13"}), "ean-13"),

@@ -109,6 +109,7 @@ def test_what_cannot_be_promised_is_refused_with_its_place_and_a_cure(grammars: 
 def test_a_name_has_one_spelling_so_that_no_value_is_written_over(grammars: Grammars) -> None:
     at = matcher(grammars, json_schema={"type": "object", "properties": {"a": {"type": "integer"}}})
     assert at.accepts('{"a":1,"b":"x"}')
+    assert not at.accepts('{"a":"x"}')
     assert not at.accepts('{"a":1,"a":"x"}')
     assert not at.accepts('{"a":1,"\\u0061":"x"}')
 

@@ -69,6 +69,9 @@ FORMS = {
     "listed": CallForm('[TOOL_CALLS] [{"name": "', '", "arguments": ', "}]", '}, {"name": "'),
     "marked": CallForm("[TOOL_CALLS]", "[ARGS]", "", "[TOOL_CALLS]"),
 }
+THINKING = TAGGED.replace(
+    "{{ m.content }}", "{{ m.content }}{% if m.tool_calls %}<think>\n\n</think>\n\n{% endif %}"
+)
 TEMPLATES = {"tagged": TAGGED, "bare": BARE, "listed": LISTED, "marked": MARKED}
 
 
@@ -87,6 +90,10 @@ def grammars(tokenizer: Tokenizer) -> Grammars:
 @pytest.mark.parametrize("name", FORMS)
 def test_a_template_shows_the_form_of_its_calls(tokenizer: Tokenizer, name: str) -> None:
     assert ChatTemplate(TEMPLATES[name], tokenizer).calls == FORMS[name]
+
+
+def test_a_place_for_thoughts_is_no_part_of_a_call(tokenizer: Tokenizer) -> None:
+    assert ChatTemplate(THINKING, tokenizer).calls == FORMS["tagged"]
 
 
 @pytest.mark.parametrize("source", [tiny.TEMPLATE, UNKNOWN, TAGGED.removeprefix(_TOLD)])

@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import quote
 
@@ -171,19 +172,18 @@ class Run:
         stop = threading.Event()
         http = self.http.beside(connections=self.concurrency, sleep=lambda seconds: _wait(stop, seconds))
         asking = _Asking(http, self.model if self.is_named else None, stop)
-        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="generate")
+        crew = _Crew(self.concurrency, asking.reply, at_end=http.close)
         ahead: deque[Future[Reply]] = deque()
         try:
             for row in asked:
-                ahead.append(pool.submit(asking.reply, row))
+                ahead.append(crew.give(row))
                 while len(ahead) >= WINDOW * self.concurrency or (ahead and ahead[0].done()):
                     yield self._checked(ahead.popleft().result())
             while ahead:
                 yield self._checked(ahead.popleft().result())
         finally:
             stop.set()
-            pool.shutdown(cancel_futures=True)
-            http.close()
+            crew.dismiss(ahead)
 
     def _checked(self, reply: Reply) -> Reply:
         """The reply. A strict run raises a row's error, and says whose it is."""
@@ -193,6 +193,50 @@ class Run:
         error.message = f"Row {reply.index + 1}: {error.message}"
         error.args = (error.message,)
         raise error
+
+
+class _Crew:
+    """Threads that work on what they are given. Nobody waits for them, not even the end of the process."""
+
+    def __init__(self, count: int, work: Callable[[Asked], Reply], at_end: Callable[[], None]) -> None:
+        self._work = work
+        self._at_end = at_end
+        self._given: SimpleQueue[tuple[Future[Reply], Asked] | None] = SimpleQueue()
+        self._count = count
+        self._leaving = threading.Lock()
+        for _ in range(count):
+            threading.Thread(target=self._run, name="generate", daemon=True).start()
+
+    def give(self, row: Asked) -> Future[Reply]:
+        """The row's reply, later."""
+        future: Future[Reply] = Future()
+        self._given.put((future, row))
+        return future
+
+    def dismiss(self, unwanted: Iterable[Future[Reply]]) -> None:
+        """Lets each thread go when it has done what it does; what is not begun is left."""
+        for future in unwanted:
+            future.cancel()
+        for _ in range(self._count):
+            self._given.put(None)
+
+    def _run(self) -> None:
+        while (job := self._given.get()) is not None:
+            future, row = job
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(self._work(row))
+            except InhouseError as error:
+                future.set_exception(error)
+            except BaseException as error:
+                future.set_exception(error)  # whoever waits must not wait for ever
+                raise
+        with self._leaving:
+            self._count -= 1
+            is_last = not self._count
+        if is_last:
+            self._at_end()
 
 
 class _Asking:

@@ -208,6 +208,14 @@ class Model:
             body["max_tokens"] = max_tokens
         return str(self._http.call("POST", "/v1/completions", body=body)["choices"][0]["text"])
 
+    def verify(self) -> list[Check]:
+        """Whether a tuned model's adapter fits its base, changes it, and is served as the plain way computes it.
+
+        The model is good when no check's `passed` is False. Needs an admin key.
+        """
+        reply = self._http.call("POST", "/v1/x/verify", body={"model": self.name})
+        return [Check.from_wire(item) for item in reply["checks"]]
+
     @overload
     def generate(
         self,
@@ -244,14 +252,6 @@ class Model:
     def generate(self, rows: Source, **how: Any) -> Iterator[Reply] | Summary:
         """Every row's reply, many at once; see `Client.generate`, which this is with a model."""
         return generate(self._http, rows, self.name, is_named=True, **how)
-
-    def verify(self) -> list[Check]:
-        """Whether a tuned model's adapter fits its base, changes it, and is served as the plain way computes it.
-
-        The model is good when no check's `passed` is False. Needs an admin key.
-        """
-        reply = self._http.call("POST", "/v1/x/verify", body={"model": self.name})
-        return [Check.from_wire(item) for item in reply["checks"]]
 
     def delete(self) -> None:
         """Remove a tuned model from the server. Answers that are being given are given to their end."""

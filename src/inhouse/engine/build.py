@@ -31,6 +31,10 @@ PAGE_SIZE = 16
 ADAPTER_ROWS = 1024
 """Rank rows on the device where the settings name no number: 64 adapters of rank 16, twice what the default
 max_running can use in one step."""
+SPARE_ROWS = 1 / 4
+"""Rows that the arena has beyond those, so that gaps are found and hardly anything is ever moved. With adapters of
+ranks 4 to 64 coming and going at random, a load moves others in 19 of 100 cases without spare rows (644 rows of 1024
+at the 95th percentile), and in 1 of 100 with these."""
 ADAPTER_SHARE = 0.3
 """Bytes of adapters that a step may read, as a share of the base's: so much slower they may make it."""
 ADAPTER_BYTES = 64 * 2**20
@@ -88,7 +92,9 @@ def build(
         reuses_prefixes=reuses_prefixes,
         rewind_above=config.rewind_above,
     )
-    runner = Runner(decoder, cache, library, adapter_rows=rows, capture=_capture(decoder, settings.graphs))
+    spare = int(rows * SPARE_ROWS)
+    capture = _capture(decoder, settings.graphs)
+    runner = Runner(decoder, cache, library, adapter_rows=rows + spare, capture=capture)
     return Engine(intake, scheduler, runner, base_digest=base_digest)
 
 

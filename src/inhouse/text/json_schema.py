@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from inhouse.errors import InvalidRequest
 
@@ -56,8 +57,10 @@ def ready(schema: Any, *, param: str, at: str = "the schema") -> dict[str, Any]:
         raise InvalidRequest(f"{at} is no object. Send a JSON schema.", param=param)
     is_old = _OLD_DRAFTS.fullmatch(str(schema.get("$schema"))) is not None
     copy: dict[str, Any] = json.loads(json.dumps(schema))
-    for place, node in _subschemas(copy, at):
-        if fault := _fault(node, is_old):
+    parts = list(_subschemas(copy, at))
+    walked = {id(node) for _, node in parts}
+    for place, node in parts:
+        if fault := _fault(node, is_old) or _reference_fault(node, copy, walked):
             raise InvalidRequest(f"{place}: {fault}", param=param)
         if (pattern := _REAL.get(str(node.get("format")))) and isinstance(node.get("allOf", []), list):
             node["allOf"] = [*node.get("allOf", []), {"pattern": pattern}]
@@ -149,6 +152,27 @@ def _fault(node: Mapping[str, Any], is_old: bool) -> str | None:
         return "const or enum holds a control character. Leave it out."
     patterns = [node.get("pattern"), *(_named(node, "patternProperties"))]
     return next((fault for p in patterns if isinstance(p, str) and (fault := regex_fault(p))), None)
+
+
+def _reference_fault(node: dict[str, Any], root: dict[str, Any], walked: set[int]) -> str | None:
+    """Why a reference cannot be followed to a part of the schema that was looked at."""
+    if "$id" in node and node is not root:
+        return "$id inside a schema makes another of it. Leave it out."
+    pointer = node.get("$ref")
+    if not isinstance(pointer, str):
+        return None
+    if pointer != "#" and not pointer.startswith("#/"):
+        return f"$ref is {pointer!r}. Refer to a part of this schema by its path, as #/$defs/name."
+    target: Any = root
+    for step in pointer[2:].split("/") if pointer != "#" else ():
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
+        if isinstance(target, list):
+            target = target[int(name)] if name.isdecimal() and int(name) < len(target) else None
+        else:
+            target = target.get(name) if isinstance(target, dict) else None
+    if isinstance(target, bool) or id(target) in walked:
+        return None
+    return f"$ref is {pointer!r}, and no schema is there. Put it into $defs."
 
 
 def _named(node: Mapping[str, Any], key: str) -> Mapping[str, Any]:

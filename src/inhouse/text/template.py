@@ -102,13 +102,12 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], *, ask: bool, tools: Sequence[Tool] = ()) -> str:
         """The template's text; `ask` ends it where a reply begins."""
-        more = {"tools": [self._inert(calling.wire(tool)) for tool in tools]} if tools else {}
         try:
             parts, size = [], 0
             for part in self._template.generate(
                 messages=[self._plain(m) for m in messages],
+                tools=[self._inert(calling.wire(tool)) for tool in tools] or None,
                 add_generation_prompt=ask,
-                **more,
                 **self._tokenizer.named,
             ):
                 size += len(part)

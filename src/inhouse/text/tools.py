@@ -78,13 +78,15 @@ def find_form(write: Callable[[Sequence[ToolCall]], str | None], ends: Sequence[
     if not found or not found[1].strip():
         return None
     before, between, after = found.groups()
+    thought = before.rpartition("</think>")[0]  # what a template writes where the model would think
     two = _untold(write(_PROBES), ends)
     twice = two and re.fullmatch(
         rf"(?s){re.escape(before)}probe_first{re.escape(between)}{_ARGUMENTS}(.*?)"
         rf"probe_second{re.escape(between)}{_ARGUMENTS}{re.escape(after)}",
         two,
     )
-    return CallForm(before.lstrip(), between, after.rstrip(), twice[1] if twice else None)
+    before = before.removeprefix(f"{thought}</think>").lstrip()
+    return CallForm(before, between, after.rstrip(), twice[1] if twice else None)
 
 
 def _untold(text: str | None, ends: Sequence[str]) -> str | None:
