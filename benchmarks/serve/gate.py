@@ -16,12 +16,14 @@ from benchmarks.serve.peers.wire import Absent
 from benchmarks.serve.rows import Row
 
 PROMPTS, LENGTH, NEW = 4, 24, 8
-TOLERANCE = 0.1
-"""Of the logits' spread, for any token in bfloat16. Its steps are of 0.4 %; over some hundred operations, and in the
-difference of two logits, that comes to 5 % or so, and this is twice as much."""
-MEAN_TOLERANCE = {"int8": 0.1, "int4": 1.0}
-"""Of the spread, for the mean over tokens: rounded weights are another model, but one near by. Tokens drawn at random
-would be about 4 below."""
+TOLERANCE = 0.25
+"""Of the logits' spread, for any token in bfloat16. On the base of 387 million parameters transformers' own logits in
+bfloat16 are off by 0.039 of the spread (standard deviation; ours by 0.040), the difference of two by 0.055; this is
+between four and five of those."""
+MEAN_TOLERANCE = {"int8": 0.15, "int4": 3.0}
+"""Of the spread, for the mean over tokens: rounded weights are another model, but one near by. With random weights four
+bits lose nearly everything over 24 layers (our logits are off by 0.95 of the spread, and so are peers'): all that
+can be told is that tokens are not drawn at random, which would be 4.1 below."""
 
 
 class Reference:

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -39,7 +39,10 @@ class Bench:
     """At most so often is a repeat done in which others had too much of the core."""
     is_tiny: bool = False
     """For trying the harness: the limits are measured in a moment."""
+    sitting: str = field(default_factory=lambda: time.strftime("%Y-%m-%d %H:%M:%S"))
+    """What is measured in one go; a ratio over two of them says less."""
     _limits: limits.Limits | None = None
+    _gates: dict[str, Order] = field(default_factory=dict)
 
     @property
     def on_cpu(self) -> bool:
@@ -65,9 +68,7 @@ class Bench:
             if self._limits is None:
                 round_s = 0.01 if self.is_tiny else limits.ROUND_S
                 self._limits = limits.measure(devices.pick(self.device), round_s=round_s)
-            self.journal.add(
-                row=row.key, limits=asdict(self._limits), sitting=time.strftime("%Y-%m-%d %H:%M")
-            )
+            self.journal.add(row=row.key, limits=asdict(self._limits))
         if row.how == "start":
             for repeat in range(self.repeats):
                 for engine in engines:
@@ -84,10 +85,14 @@ class Bench:
             reference.end()
         for repeat in range(self.repeats):
             for engine in engines:
-                if keys[engine] in open_arms:
-                    self._repeat(row, engine, repeat, base, open_arms[keys[engine]])
-                if self.journal.absent(row.key, engine) and keys[engine] in open_arms:
-                    open_arms.pop(keys[engine]).end()
+                key = keys[engine]
+                if key in open_arms and row.opened.get("fresh") and self._wanted(row, engine):
+                    open_arms.pop(key).end()  # nothing that an earlier run has read is in its memory
+                    self._admit(row, engine, key, open_arms, reference)
+                if key in open_arms:
+                    self._repeat(row, engine, repeat, base, open_arms[key])
+                if key in open_arms and self.journal.absent(row.key, engine) is not None:
+                    open_arms.pop(key).end()
 
     def _wanted(self, row: Row, engine: str) -> bool:
         if self.journal.absent(row.key, engine) is not None:
@@ -107,7 +112,7 @@ class Bench:
     def _order(self, row: Row, base: Path) -> Order:
         named = checkpoints.adapters(self.folder, row.load.base, row.load.adapters, ranks=row.load.ranks)
         context = -(-row.context // 1024) * 1024
-        opened = {k: v for k, v in row.opened.items() if k not in ("warm", "pace")}
+        opened = {k: v for k, v in row.opened.items() if k not in ("warm", "pace", "fresh")}
         return {
             "base": str(base),
             "precision": row.precision,
@@ -127,20 +132,30 @@ class Bench:
         """Opens an engine and puts it before the gate; where it cannot be had, the reason is kept."""
         try:
             if key not in open_arms:
-                open_arms[key] = Arm(KINDS[engine], self.folder, here=self.here)
-                order: Order = json.loads(key.removeprefix(engine))
-                opened = open_arms[key].ask("open", **order)
-                self.journal.add(row=row.key, engine=engine, opened=opened)
-                if row.opened.get("warm"):
-                    self._warm(row, open_arms[key], order)
+                open_arms[key] = self._opened(row, engine, key)
             if self.journal.gate(row.key, engine) is None:
-                self.journal.add(row=row.key, engine=engine, gate=reference.judge(open_arms[key]))
+                if key not in self._gates:  # a process that passed for another row need not pass again
+                    self._gates[key] = reference.judge(open_arms[key])
+                self.journal.add(row=row.key, engine=engine, gate=self._gates[key])
         except Absent as e:
             self._note_absent(row, engine, e)
             if key in open_arms:
                 open_arms.pop(key).end()
 
-    def _warm(self, row: Row, arm: Arm, order: Order) -> None:
+    def _opened(self, row: Row, engine: str, key: str) -> Arm:
+        arm = Arm(KINDS[engine], self.folder, here=self.here)
+        try:
+            order: Order = json.loads(key.removeprefix(engine))
+            opened = arm.ask("open", **order)
+            if row.opened.get("warm"):
+                self._warm(arm, order)
+        except Absent:
+            arm.end()
+            raise
+        self.journal.add(row=row.key, engine=engine, opened=opened)
+        return arm
+
+    def _warm(self, arm: Arm, order: Order) -> None:
         """One request of every adapter, so that all are resident."""
         asks = [{"prompt": [5] * 8, "new": 1, "adapter": adapter} for adapter in order["adapters"]]
         arm.ask("run", asks=asks, closed=32)
@@ -153,10 +168,11 @@ class Bench:
         if self.journal.absent(row.key, engine) is not None:
             return
         try:
-            for attempt in range(1, self.tries + 1):
+            tries = 1 if row.opened.get("fresh") else self.tries  # a second one would find adapters read
+            for attempt in range(1, tries + 1):
                 began = time.perf_counter()
                 if arm is None:
-                    figures = self._start(row, engine, base)
+                    figures = self._start(row, engine, base, repeat)
                 elif row.how == "switch":
                     figures = self._switch(row, arm, repeat, attempt)
                 else:
@@ -168,7 +184,8 @@ class Bench:
                 if is_quiet:
                     break
             self.journal.add(
-                row=row.key, engine=engine, repeat=repeat, took_s=took_s, tries=attempt, is_quiet=is_quiet,
+                row=row.key, engine=engine, repeat=repeat, sitting=self.sitting, took_s=took_s, tries=attempt,
+                is_quiet=is_quiet,
                 figures=figures,
             )  # fmt: skip
         except Absent as e:
@@ -184,7 +201,9 @@ class Bench:
         """The row's load. Prompts differ from repeat to repeat, so that nobody finds the last one's in a cache."""
         load = self._paced(row, engine)
         asks = load.asks(self.folder, repeat)
-        if repeat == 0 and not row.opened.get("shares_prefix"):
+        if row.opened.get("fresh"):
+            arm.ask("run", asks=[{**ask, "adapter": None, "at_s": 0.0} for ask in asks[:4]])
+        elif repeat == 0 and not row.opened.get("shares_prefix"):
             arm.ask("run", asks=asks[: max(1, len(asks) // 16)])  # what is made at first use is not counted
         got = arm.ask("run", asks=asks, closed=load.closed, alone=False, each=load.adapters > 0)
         clock = "cpu_s" if self.on_cpu else "wall_s"
@@ -204,7 +223,11 @@ class Bench:
         if load.is_zipf:
             figures |= _head_and_tail(asks, got["first_s"])
         if load.schema is not None:
-            figures["valid"] = sum(map(_follows, got["texts"])) / len(asks)
+            # A reply that was cut at its last token may be anything; what ended by itself must be whole.
+            ended = [t for t, new in zip(got["texts"], got["tokens"], strict=True) if len(new) < load.new]
+            if ended:
+                figures["valid"] = sum(map(_follows, ended)) / len(ended)
+            figures["ended"] = len(ended) / len(asks)
         return figures | {f"notes.{name}": value for name, value in got["notes"].items()}
 
     def _paced(self, row: Row, engine: str) -> Load:
@@ -260,15 +283,18 @@ class Bench:
             "wall_per_cpu": wall_s / max(cpu_s, 1e-9),
         }
 
-    def _start(self, row: Row, engine: str, base: Path) -> dict[str, float]:
+    def _start(self, row: Row, engine: str, base: Path, repeat: int) -> dict[str, float]:
         """From the start of a process to its first token, and what it takes in memory and on disk."""
-        arm = Arm(KINDS[engine], self.folder, here=self.here)
-        try:
-            opened = arm.ask("open", **self._order(row, base))
-            got = arm.ask("run", asks=row.load.asks(self.folder, 0))
-            start_s = time.perf_counter() - arm.began
-        finally:
-            arm.end()
+        for _ in range(
+            2 if repeat == 0 else 1
+        ):  # the first makes what is made once, such as converted checkpoints
+            arm = Arm(KINDS[engine], self.folder, here=self.here)
+            try:
+                opened = arm.ask("open", **self._order(row, base))
+                got = arm.ask("run", asks=row.load.asks(self.folder, 0))
+                start_s = time.perf_counter() - arm.began
+            finally:
+                arm.end()
         environment = KINDS[engine].environment
         sizes = (
             environments.sizes_mb(environments.python_of(self.folder, environment))

@@ -89,7 +89,8 @@ class Row:
     how: str = "run"
     """`run`, `switch` or `start`: see `measure`."""
     opened: dict[str, Any] = field(default_factory=dict)
-    """Goes into the order that opens an engine."""
+    """Goes into the order that opens an engine; but `fresh` opens it for each repeat, `warm` asks once for each adapter
+    beforehand, and `pace` is the share of the closed loop's speed at which requests arrive."""
 
     counts_variants: bool = False
     """Whether other ways to mix adapters on our own decoder count as peers: where there are few others."""
@@ -126,28 +127,28 @@ CPU: tuple[Row, ...] = (
     Row("W4", "32 adapters, 32 requests", Load(requests=32, adapters=32),
         (OURS, "vLLM-CPU", "PEFT mixed", *VARIANTS), ("decode", "prefill", "whole"),
         (Goal("decode", "W2 b32", least=0.6),), opened={"adapters_at_once": 32}),
-    Row("W5 closed", "256 adapters of rank 8 to 64, Zipf, 512 requests, 64 under way", ZIPF,
+    Row("W5 closed", "256 adapters of rank 8 to 64 on disk, Zipf, 512 requests, 64 under way", ZIPF,
         (OURS, "vLLM-CPU", "PEFT mixed"), ("whole", "first_p50", "first_p99", "head_p50", "tail_p50"),
         (Goal("whole", "W5 resident", least=0.85), Goal("first_p99", "W5 resident", most=2.0),
          Goal("whole", "peer", least=3.0)),
-        opened={"adapters_at_once": 32, "adapters_kept": 64}),
+        opened={"adapters_at_once": 32, "adapters_kept": 64, "fresh": True}),
     Row("W5 resident", "the same, all adapters resident beforehand", ZIPF, (OURS,),
         ("whole", "first_p50", "first_p99"), opened={"adapters_at_once": 32, "adapters_kept": 256, "warm": True}),
     Row("W5 Poisson", "the same, arriving at random, at about 7 tenths of what is possible",
         replace(ZIPF, closed=None, gap_s=0.0), (OURS,), ("whole", "first_p50", "first_p99"),
         (Goal("first_p99", "W5 Poisson resident", most=2.0),),
-        opened={"adapters_at_once": 32, "adapters_kept": 64, "pace": 0.7}),
+        opened={"adapters_at_once": 32, "adapters_kept": 64, "fresh": True, "pace": 0.7}),
     Row("W5 Poisson resident", "the same, all adapters resident beforehand",
         replace(ZIPF, closed=None, gap_s=0.0), (OURS,), ("whole", "first_p50", "first_p99"),
         opened={"adapters_at_once": 32, "adapters_kept": 256, "pace": 0.7, "warm": True}),
     Row("W6", "48 of 1,000 rows that share a system prompt of 256 tokens",
         Load(requests=48, shared=256, prompt=32, new=8, closed=32), (OURS, *PEERS), ("whole",),
         (Goal("whole", "peer", least=1.0),), opened=SHARING),
-    Row("W7 free", "8 streams at temperature 1", Load(requests=8, prompt=32, new=64, temperature=1.0),
+    Row("W7 free", "8 streams at temperature 1", Load(requests=8, prompt=32, new=96, temperature=1.0),
         (OURS, "vLLM-CPU"), ("decode",)),
     Row("W7 schema", "the same, held to a JSON schema",
-        Load(requests=8, prompt=32, new=64, temperature=1.0, schema=SCHEMA), (OURS, "vLLM-CPU"),
-        ("decode", "valid"), (Goal("decode", "W7 free", least=0.95), Goal("valid", least=1.0))),
+        Load(requests=8, prompt=32, new=96, temperature=1.0, schema=SCHEMA), (OURS, "vLLM-CPU"),
+        ("decode", "valid", "ended"), (Goal("decode", "W7 free", least=0.95), Goal("valid", least=1.0))),
     Row("W8", "an adapter that is nowhere, on the host, resident; published while 8 streams run",
         Load(requests=8, prompt=16, new=32, adapters=64), (OURS, "vLLM-CPU", "PEFT mixed"),
         ("cold_ms", "host_ms", "resident_ms", "stall_ms"),

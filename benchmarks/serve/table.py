@@ -24,7 +24,8 @@ FIGURES = {
     "first_p99": "seconds to the first token, p99",
     "head_p50": "seconds to the first token, p50, the adapters asked for most",
     "tail_p50": "seconds to the first token, p50, the rarer half",
-    "valid": "share of replies that follow the schema",
+    "valid": "share of the replies that ended which follow the schema",
+    "ended": "share of replies that ended within their tokens",
     "cold_ms": "ms more than the base, adapter never seen",
     "host_ms": "ms more than the base, adapter on the host",
     "resident_ms": "ms more than the base, adapter resident",
@@ -84,6 +85,8 @@ class Found:
         ours = self._values(row, OURS, figure)
         line: dict[str, Any] = {"row": row.key, "what": row.what, "figure": figure, "engines": engines}
         line["limit"], line["best"] = limit, best
+        done = [repeat for engine in engines for repeat in self._journal.repeats(row.key, engine)]
+        line["sittings"] = len({repeat.get("sitting") for repeat in done})
         line["noisy"] = [
             e for e in engines if not all(r["is_quiet"] for r in self._journal.repeats(row.key, e))
         ]
@@ -229,6 +232,8 @@ def _markdown_line(line: dict[str, Any]) -> str:
     )
     limit = short(line["limit"]) if line["limit"] else ""
     what = f"{line['row']}: {line['what']}"
+    if line["sittings"] > 1:
+        what += f" ({line['sittings']} sittings)"
     return (
         f"| {what} | {FIGURES[line['figure']]} | {limit} | {ours} | {best} | {ratio} | {goals} | {others} |"
     )
@@ -243,11 +248,11 @@ def short(value: float) -> str:
 
 def profile_table(profile: dict[str, Any]) -> str:
     """Where the time of a run went."""
-    total = profile["wall_s"]
-    lines = ["| operation | share | calls |", "|---|---|---|"]
-    lines += [f"| `{e['what']}` | {e['s'] / total:.0%} | {e['calls']} |" for e in profile["top"]]
-    left = max(0.0, total - profile["in_operations_s"])
-    return "\n".join([*lines, f"| Python, and the profiler itself | {left / total:.0%} | |"])
+    total = profile["s"]
+    lines = ["Where the time of our own run goes:", "", "| function | share | calls |", "|---|---|---|"]
+    lines += [f"| `{e['what']}` | {e['s'] / total:.1%} | {e['calls']} |" for e in profile["top"]]
+    left = max(0.0, total - sum(e["s"] for e in profile["top"]))
+    return "\n".join([*lines, f"| all others | {left / total:.1%} | |"])
 
 
 def dump(found: dict[str, Any], file: Path) -> None:

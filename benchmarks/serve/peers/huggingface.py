@@ -53,8 +53,8 @@ class HuggingFace:
         prompts = torch.tensor([ask.prompt for ask in asks], device=self.device)
 
         def heard(ids: torch.Tensor, _: object, **__: object) -> torch.Tensor:
-            if ids.is_cuda:
-                torch.cuda.synchronize()
+            if ids.device.type != "cpu":
+                torch.accelerator.synchronize()
             for place in places:
                 watch.token(place)
             watch.step()

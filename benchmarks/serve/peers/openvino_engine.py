@@ -5,8 +5,10 @@ The checkpoint is exported once for each precision, beside the environment.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,27 +46,38 @@ class OpenVino:
         self.runs = 0
 
     def run(self, asks: list[Ask], order: Order) -> Answer:
-        tokens: list[list[int]] = [[] for _ in asks]
-        watch = Watch(len(asks))
         if any(ask.adapter for ask in asks):
-            for places in in_batches(asks, {**order, "alone": True}):
-                self._together(asks, places, {"closed": len(places)}, watch, tokens)
-        else:
-            self._together(asks, list(range(len(asks))), order, watch, tokens)
+            reading, _ = self._by_adapter([replace(ask, new=1) for ask in asks], order)
+            watch, tokens = self._by_adapter(asks, order)
+            watch.split(reading, [len(new) for new in tokens])
+            return Answer(tokens, watch)
+        tokens = [[] for _ in asks]
+        watch = Watch(len(asks))
+        self._stepped(asks, order, watch, tokens)
         watch.stop()
         return Answer(tokens, watch)
 
-    def _together(
-        self, asks: list[Ask], places: list[int], order: Order, watch: Watch, tokens: list[list[int]]
-    ) -> None:
-        """Requests of one adapter, or of none."""
-        arrivals = Arrivals([asks[i] for i in places], order, watch)
+    def _by_adapter(self, asks: list[Ask], order: Order) -> tuple[Watch, list[list[int]]]:
+        """One adapter after the other, by `generate`: only that applies them, and it tells nothing while it runs."""
+        tokens: list[list[int]] = [[] for _ in asks]
+        watch = Watch(len(asks))
+        for places in in_batches(asks, {**order, "alone": True}):
+            ids = [_tensor(asks[i].prompt) for i in places]
+            done = self.pipeline.generate(ids, [self._config(asks[i]) for i in places])
+            for i, answer in zip(places, done, strict=True):
+                tokens[i] = list(answer.m_generation_ids[0])
+        watch.stop()
+        return watch, tokens
+
+    def _stepped(self, asks: list[Ask], order: Order, watch: Watch, tokens: list[list[int]]) -> None:
+        arrivals = Arrivals(asks, order, watch)
         handles: dict[int, Any] = {}
         while arrivals.left or handles:
-            for place in arrivals.due(len(handles)):
-                i, self.runs = places[place], self.runs + 1
-                ids = openvino.Tensor(numpy.array([asks[i].prompt], dtype=numpy.int64))
-                handles[i] = self.pipeline.add_request(self.runs, ids, self._config(asks[i]))
+            for i in arrivals.due(len(handles)):
+                self.runs += 1
+                handles[i] = self.pipeline.add_request(
+                    self.runs, _tensor(asks[i].prompt), self._config(asks[i])
+                )
             self.pipeline.step()
             for i, handle in list(handles.items()):
                 if handle.can_read():
@@ -88,13 +101,23 @@ class OpenVino:
             if ask.adapter is not None:
                 if ask.adapter not in self.adapters:
                     raise Absent("adapters must be known when the pipeline is opened")
-                chosen = openvino_genai.AdapterConfig(self.adapters[ask.adapter])
+                chosen = openvino_genai.AdapterConfig(self.adapters[ask.adapter], _scale(ask.adapter))
             config.adapters = chosen
         return config
 
 
+def _tensor(prompt: list[int]) -> openvino.Tensor:
+    return openvino.Tensor(numpy.array([prompt], dtype=numpy.int64))
+
+
 def _adapter(folder: str) -> Any:
     return openvino_genai.Adapter(str(Path(folder) / "adapter_model.safetensors"))
+
+
+def _scale(folder: str) -> float:
+    """What the product is multiplied by. It stands beside the weights, in a file that the library does not read."""
+    settings = json.loads((Path(folder) / "adapter_config.json").read_text())
+    return float(settings["lora_alpha"] / settings["r"])
 
 
 def _exported(order: Order) -> Path:

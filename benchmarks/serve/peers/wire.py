@@ -83,6 +83,15 @@ class Watch:
             if i + 1 == len(everything) or everything[i + 1][0] - at > SAME_STEP_S:
                 self._account(at, at)
 
+    def split(self, reading: Watch, counts: list[int]) -> None:
+        """For an engine that tells nothing while it runs: what another run took, of one new token for each request,
+        was spent reading, and the rest of this one decoding. Both have ended."""
+        assert self._end is not None and reading._end is not None, "both runs must have ended"
+        self._read = list(reading._end)
+        self._decoded = [max(0.0, whole - read) for whole, read in zip(self._end, reading._end, strict=True)]
+        self._decoded_tokens = sum(counts) - len(counts)
+        self._moments = [[reading._end[1]] + [self._end[1]] * (count - 1) for count in counts]
+
     def count(self, request: int) -> int:
         return len(self._moments[request])
 
