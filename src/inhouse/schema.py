@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-JOB_STATES = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
 TERMINAL_STATES = ("succeeded", "failed", "cancelled")
 FILE_PURPOSES = ("fine-tune", "fine-tune-results", "batch", "batch_output", "user_data", "evals")
 
+Auto = Literal["auto"]
 JobState = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
 JobKind = Literal["tune", "serve"]
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -64,9 +64,7 @@ class Message(Wire):
     @property
     def text(self) -> str:
         """The content as one string."""
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
+        return "".join(p.text for p in self.content) if isinstance(self.content, list) else self.content or ""
 
 
 # ── facts ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -366,8 +364,6 @@ class EngineCall(Wire):
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-Auto = Literal["auto"]
 
 
 class TuneSpec(Wire):
