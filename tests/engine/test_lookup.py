@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inhouse.engine.lookup import FIRST_WIDTH, REST, WIDEST, Lookup
-from inhouse.schema import EngineRequest
+from inhouse.schema import EngineRequest, Structure
 from tests.engine.world import Answer, World, call, run
 
 REPEATED = [*range(40, 52), *range(40, 52), *range(40, 47)]
@@ -147,3 +147,27 @@ def test_guesses_take_no_page_from_anybody(tmp_path: Path) -> None:
     plainly = run(world.engine(lookup="off"), *wanted)
     for request in wanted:
         same(guessed[request.id], plainly[request.id])
+
+
+def test_guesses_under_a_grammar_change_no_token(tmp_path: Path) -> None:
+    """A grammar takes note of each drawn token once, whether it was guessed or not."""
+    world = World(tmp_path, max_position_embeddings=1024)
+    row = '{"name": "anna", "age": 41, "town": "anna"}'
+    ids = world.tokenizer.encode(f"[{row}, {row}, ")
+    schema = {
+        "type": "object",
+        "properties": {"name": {"enum": ["anna"]}, "age": {"const": 41}, "town": {"type": "string"}},
+        "required": ["name", "age", "town"],
+        "additionalProperties": False,
+    }
+    formed = Structure(param="response_format", json_schema=schema)
+    bias = {str(world.tokenizer.encode(c, special=False)[0]): 5.0 for c in '"}'}
+    wanted = [
+        call(f"{i}", ids, max_new_tokens=90, temperature=1.0, seed=i, structure=formed, logit_bias=bias)
+        for i in range(3)
+    ]
+    engine = world.engine(lookup="on")
+    guessed, plainly = run(engine, *wanted), run(world.engine(lookup="off"), *wanted)
+    for request in wanted:
+        same(guessed[request.id], plainly[request.id])
+    assert engine.scheduler.guessed_right > 10, "the names of the keys can be guessed"
