@@ -20,7 +20,7 @@ from benchmarks.serve.peers.wire import Absent, Order
 from benchmarks.serve.rows import SCHEMA, Load, Row
 from inhouse import device as devices
 
-SLOW_S = 30.0
+SLOW_S = 20.0
 SLOW_REPEATS = 2
 """An engine whose first repeat took longer than SLOW_S is measured so often: five would take an evening."""
 
