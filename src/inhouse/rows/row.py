@@ -39,7 +39,7 @@ class Row:
         if self.labels:
             texts = {NAMES[m.role]: m.text for m in self.messages}
             return {**texts, **self.labels}
-        return {"messages": [m.model_dump(exclude_none=True) for m in self.messages]}
+        return {"messages": [m.model_dump(exclude_none=True, exclude_defaults=True) for m in self.messages]}
 
     def to_line(self) -> bytes:
         """The row as one line of canonical JSONL, newline included."""
