@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import platform
 import runpy
+import shutil
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class KernelsHook(BuildHookInterface):
         if compile_["compiler"]() is None:
             self.app.display_warning("No C++ compiler: the wheel carries no kernels for processors.")
             return
+        shutil.rmtree(PACKAGE / "built", ignore_errors=True)  # of other sources
         is_x86 = platform.machine() in X86
         for variant in compile_["VARIANTS"]:
             if bool(variant.flags) == is_x86:

@@ -273,3 +273,42 @@ def test_a_nan_stays_a_nan_and_an_infinity_an_infinity() -> None:
     x[0, 3], x[1, 5] = torch.nan, torch.inf
     y = PackedMatrix(weight).product(x, None)
     assert y[0, 3].isnan() and y[1, 5].isinf()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("stray", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("place", [3, 130])
+def test_few_bits_hide_no_nan_and_no_infinity(
+    dtype: torch.dtype, bits: int, stray: float, place: int
+) -> None:
+    """A finite number in their place would be a plausible answer from a broken one."""
+    from inhouse.ops.cpu.linear import PackedCodes
+    from inhouse.ops.quantised import quantise, quantised_linear
+
+    x, codes = random(2, 135, dtype=dtype), quantise(random(64, 135, dtype=dtype, seed=1), bits)
+    x[0, place] = stray
+    y, plain = PackedCodes(codes).product(x, None), quantised_linear(x, codes, None)
+    assert y[0].isnan().all() and plain[0].isnan().all()
+    near(y[1], plain[1], ulps=16)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("window", [None, 5, 64, 100])
+def test_a_token_s_attention_has_the_same_bits_alone_and_with_guesses(
+    dtype: torch.dtype, window: int | None
+) -> None:
+    """So that guesses change no token, not even where two tie."""
+    length, guesses = 150, 6
+    q, keys, values = (
+        random(*shape, dtype=dtype, seed=s)
+        for s, shape in enumerate([(guesses, 6, 64), (176, 2, 64), (176, 2, 64)])
+    )
+    table = torch.randperm(11, generator=torch.Generator().manual_seed(0)).int()
+    places = (table.long()[:, None] * 16 + torch.arange(16)).flatten()[:length].int()
+    together = attention.prefill(never)(q, keys, values, places, scale=0.125, window=window)
+    for i in range(guesses):
+        end = length - guesses + i + 1
+        past = ops.Past(table[None], torch.tensor([end], dtype=torch.int32), 16, end, 0)
+        alone = attention.decode(never)(q[i : i + 1], keys, values, past, scale=0.125, window=window)
+        assert torch.equal(alone[0], together[i])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from inhouse import ops
 from inhouse.errors import InvalidRequest
 from inhouse.model.decoder import greedy
+from inhouse.model.layers import Mixture, Mlp
 from inhouse.model.weights import load_base
 from inhouse.ops import matrix
 from inhouse.ops.cpu import library
@@ -17,6 +19,25 @@ from inhouse.ops.matrix import Plain, Reordered, Rounded
 from inhouse.ops.quantised import quantise, restored
 from tests.engine.world import World, call, run
 from tests.tiny import base_folder
+
+
+@pytest.fixture
+def only(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The setting `kernels`, for a test."""
+    ops.kernels.prefer(request.param)
+    yield request.param
+    ops.kernels.prefer("auto")
+
+
+@pytest.fixture
+def chosen_anew() -> Iterator[None]:
+    """What was chosen is forgotten before and after."""
+    ops.kernels.prefer("reference")
+    ops.kernels.prefer("auto")
+    yield
+    ops.kernels.prefer("reference")
+    ops.kernels.prefer("auto")
+
 
 has_kernels = pytest.mark.skipif(library.compiler() is None, reason="there is no C++ compiler")
 
@@ -30,9 +51,9 @@ def rows(dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kernels", [pytest.param(True, marks=has_kernels), False])
-def test_every_form_gives_the_product(dtype: torch.dtype, kernels: bool) -> None:
-    given = ops.for_serving(weight(dtype), kernels=kernels).product(rows(dtype), torch.ones(70, dtype=dtype))
+@pytest.mark.parametrize("only", [pytest.param("auto", marks=has_kernels), "reference"], indirect=True)
+def test_every_form_gives_the_product(dtype: torch.dtype, only: str) -> None:
+    given = ops.for_serving(weight(dtype)).product(rows(dtype), torch.ones(70, dtype=dtype))
     wanted = rows(dtype).double() @ weight(dtype).double().T + 1
     assert given.dtype is dtype
     assert (given.double() - wanted).norm() / wanted.norm() < (1e-6 if dtype is torch.float32 else 4e-3)
@@ -47,38 +68,60 @@ def test_reordered_products_are_the_plain_ones() -> None:
 
 
 def test_without_torch_s_private_operations_there_are_no_reordered_products(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, chosen_anew: None
 ) -> None:
     def missing(*_: object) -> None:
         raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_reorder_linear_weight'")
 
     monkeypatch.setattr(Reordered, "__init__", missing)
+    monkeypatch.setattr(library, "load", lambda: None)
     assert not matrix.can_reorder()
-    assert isinstance(ops.for_serving(weight(torch.bfloat16), kernels=False), Plain)
+    assert isinstance(ops.for_serving(weight(torch.bfloat16)), Plain)
 
 
 @has_kernels
-def test_a_processor_with_a_unit_for_tiles_gets_torch_s_products(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not matrix.can_reorder(), reason="torch has no reordered products here")
+def test_a_processor_with_a_unit_for_tiles_gets_torch_s_products(
+    monkeypatch: pytest.MonkeyPatch, chosen_anew: None
+) -> None:
     """Ours multiply pairs; such a unit multiplies sixteen rows at once, and torch's library knows how."""
     monkeypatch.setattr(matrix, "cpu_flags", lambda: frozenset({"amx_bf16"}))
-    monkeypatch.setattr(matrix, "can_reorder", lambda: True)
-    taken: list[torch.Tensor] = []
-    monkeypatch.setattr(matrix, "Reordered", taken.append)
-    ops.for_serving(weight(torch.bfloat16))
-    assert len(taken) == 1
+    assert ops.for_serving(weight(torch.bfloat16)).form == "reordered"
     assert ops.for_serving(weight()).form == "packed", "float32 is ours all the same"
 
 
+def test_the_setting_reaches_the_matrices_of_an_engine(tmp_path: Path) -> None:
+    try:
+        engine = World(tmp_path).engine(kernels="reference")
+        forms = {linear.served.form for linear in engine.runner.decoder.linears() if linear.served}
+        assert forms == {"plain"}
+    finally:
+        ops.kernels.prefer("auto")
+
+
+def test_a_mixture_s_router_and_dense_layers_are_laid_out_and_its_experts_are_counted(tmp_path: Path) -> None:
+    decoder = load_base(base_folder(tmp_path / "base", "qwen3_moe"))
+    whole = decoder.weight_bytes
+    decoder.serve("int4")
+    mixtures = [block.mlp for block in decoder.blocks if isinstance(block.mlp, Mixture)]
+    dense = [block.mlp for block in decoder.blocks if isinstance(block.mlp, Mlp)]
+    assert mixtures and dense
+    assert all(m.router.served is not None and "int4" not in m.router.served.form for m in mixtures)
+    assert all(m.up.served is not None and "int4" in m.up.served.form for m in dense)
+    experts = sum((m.up.nbytes + m.down.nbytes) * m.active // len(m.up) for m in mixtures)
+    assert experts < decoder.weight_bytes < whole
+
+
 @pytest.mark.parametrize("quantization", ["int8", "int4"])
-@pytest.mark.parametrize("kernels", [pytest.param(True, marks=has_kernels), False])
-def test_few_bits_take_few_bytes_and_give_about_the_product(quantization: str, kernels: bool) -> None:
-    made = ops.for_serving(weight(), quantization, kernels=kernels)
+@pytest.mark.parametrize("only", [pytest.param("auto", marks=has_kernels), "reference"], indirect=True)
+def test_few_bits_take_few_bytes_and_give_about_the_product(quantization: str, only: str) -> None:
+    made = ops.for_serving(weight(), quantization)
     wanted = rows().double() @ weight().double().T
     gap = (made.product(rows(), None).double() - wanted).norm() / wanted.norm()
     assert gap < (0.012 if quantization == "int8" else 0.12)
     wide = torch.randn(1024, 1024)
-    share = ops.for_serving(wide, quantization, kernels=kernels).nbytes / wide.nbytes
-    assert share < (0.26 if quantization == "int8" or not kernels else 0.14)
+    share = ops.for_serving(wide, quantization).nbytes / wide.nbytes
+    assert share < (0.26 if quantization == "int8" or only == "reference" else 0.14)
 
 
 @has_kernels

@@ -53,8 +53,6 @@ class _Step:
     at_hand: Container[str] | None
     left: int
     """Tokens of the budget that are left."""
-    guesses: bool = False
-    """Whether so few decode that guesses at what follows cost next to nothing."""
     counts: dict[Sequence, int] = field(default_factory=dict)
     drafts: dict[Sequence, tuple[int, ...]] = field(default_factory=dict)
     loads: list[str] = field(default_factory=list)
@@ -150,12 +148,14 @@ class Scheduler:
         at_hand  the adapters in this machine's memory, from where they may be loaded; None is all of them
         """
         decoding = sum(sequence.pending == 1 for sequence in self._running)
-        step = _Step(now, at_hand, self.token_budget, guesses=decoding <= self.guessing)
+        step = _Step(now, at_hand, self.token_budget)
         self._promote_batch(now)
         before = self.preemptions
         for sequence in sorted(self._running, key=by_age):
             if sequence.pending == 1 and sequence in self._running:  # else preempted for another one
                 self._go_on(sequence, step)
+        if decoding <= self.guessing:
+            self._guess(step)
         under_way = {sequence for sequence in self._running if sequence.pending > 1}
         if self.preemptions != before:  # whoever just gave way does not start again at once
             self._close(step)
@@ -240,18 +240,18 @@ class Scheduler:
         """Gives a running sequence its next tokens, if pages can be had for them."""
         count = min(sequence.pending, step.left)
         if self._make_room(sequence, sequence.computed + count, step):
-            if step.guesses and sequence.pending == 1:
-                count += self._guess(sequence, step)
             self._give(sequence, count, step)
 
-    def _guess(self, sequence: Sequence, step: _Step) -> int:
-        """Lets a decoding sequence read ahead what may follow, if that takes nothing from anybody. → how far."""
-        room = min(sequence.request.limit - sequence.length, step.left) - 1
-        drafts = sequence.lookup.guess(sequence.tokens, room) if room > 0 else ()
-        if not drafts or not self.pages.reserve(sequence, sequence.length + len(drafts)):
-            return 0
-        step.drafts[sequence] = drafts
-        return len(drafts)
+    def _guess(self, step: _Step) -> None:
+        """Lets decoding sequences read ahead what may follow, once all have their token: in pages that they hold, or
+        that nobody has and nobody waits for."""
+        most = 0 if len(self._queue) else 1
+        for sequence in [sequence for sequence in step.counts if sequence.pending == 1]:
+            room = min(sequence.request.limit - sequence.length - 1, step.left)
+            drafts = sequence.lookup.guess(sequence.tokens, room) if room > 0 else ()
+            if drafts and self.pages.reserve_blank(sequence, sequence.length + len(drafts), most=most):
+                step.drafts[sequence] = drafts
+                self._give(sequence, 1 + len(drafts), step)
 
     def _admit(self, sequence: Sequence, step: _Step) -> None:
         """Starts a waiting sequence, or passes it over; past its patience nobody else starts in its place."""
@@ -293,15 +293,16 @@ class Scheduler:
         return dict.fromkeys(key for key in keys if self.slots.slot(key) is None)
 
     def _give(self, sequence: Sequence, count: int, step: _Step) -> None:
+        more = count - step.counts.get(sequence, 0)
         step.counts[sequence] = count
-        step.left -= count
-        self._queue.charge(sequence, count)
+        step.left -= more
+        self._queue.charge(sequence, more)
 
     def _planned(self, step: _Step) -> Plan:
         if any(not sequence.is_urgent for sequence in step.counts):
             self._batch_ran_at = step.now
         rows = sorted(step.counts, key=lambda sequence: sequence.slots)
-        found = [(key, self.slots.slot(key)) for key in step.loads]
+        found = [(key, self.slots.slot(key)) for key in dict.fromkeys(step.loads)]
         return Plan(
             tuple(self._row(sequence, step) for sequence in rows),
             tuple((key, slot) for key, slot in found if slot is not None),  # else put out again in this plan

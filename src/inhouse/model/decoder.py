@@ -98,12 +98,13 @@ class Decoder:
         return self.logits(self.forward(tokens, positions, Packed([len(s) for s in sequences]), adapters))
 
     def serve(self, quantization: str = "none") -> None:
-        """Lays every matrix out for the fastest products here, rounded to fewer bits where that is asked for. From
-        then on the decoder is for serving alone: there is nothing left to train or to save. Done once."""
+        """Lays every matrix out for the fastest products here, rounded to fewer bits where that is asked for; a
+        mixture's experts stay as they are. From then on the decoder is for serving alone: there is nothing left to
+        train or to save. Done once."""
         if self.served_head is not None:
             return
-        for linear in self.linears():
-            linear.serve(quantization)
+        for block in self.blocks:
+            block.serve(quantization)
         self.served_head = ops.for_serving(self.head, quantization)
         if self.head is not self.embedding:
             self.head = self.head.to("meta")
@@ -111,8 +112,7 @@ class Decoder:
     @property
     def weight_bytes(self) -> int:
         """Bytes of matrices that a step with one token reads."""
-        matrices = [linear.served or linear.weight for linear in self.linears()]
-        return sum(matrix.nbytes for matrix in [*matrices, self.served_head or self.head])
+        return sum(block.weight_bytes for block in self.blocks) + (self.served_head or self.head).nbytes
 
     def linears(self) -> Iterator[Linear]:
         """Every linear layer that an adapter may change, in order."""

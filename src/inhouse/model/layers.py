@@ -108,6 +108,10 @@ class Linear:
             return self.served.product(x, self.bias)
         return F.linear(x, self.weight, self.bias)
 
+    @property
+    def weight_bytes(self) -> int:
+        return (self.served or self.weight).nbytes
+
     def serve(self, quantization: str) -> None:
         """Lays the weight out for serving, and lets go of the plain one."""
         self.served = ops.for_serving(self.weight, quantization)
@@ -230,6 +234,14 @@ class Mlp:
         """Those that an adapter may change."""
         return (self.up, self.down) if self.is_adapted else ()
 
+    def serve(self, quantization: str) -> None:
+        for linear in (self.up, self.down):
+            linear.serve(quantization)
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.up.weight_bytes + self.down.weight_bytes
+
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.up.named_tensors("up")
         yield from self.down.named_tensors("down")
@@ -262,6 +274,15 @@ class Mixture:
 
     def linears(self) -> tuple[Linear, ...]:
         return ()
+
+    def serve(self, quantization: str) -> None:
+        """The router alone, and not rounded: who is chosen should not hang on that."""
+        self.router.serve("none")
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the router and of as many experts as one token uses."""
+        return self.router.weight_bytes + (self.up.nbytes + self.down.nbytes) * self.active // len(self.up)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.router.named_tensors("router")
@@ -304,6 +325,17 @@ class Block:
     def feed(self, x: Tensor, adapters: Adapters | None) -> Tensor:
         """What the MLP adds to the stream, for x [T, D]."""
         return _through(self.mlp_post_norm, self.mlp(_through(self.mlp_norm, x), adapters))
+
+    def serve(self, quantization: str) -> None:
+        """Lays the matrices out for serving."""
+        self.attention.qkv.serve(quantization)
+        self.attention.out.serve(quantization)
+        self.mlp.serve(quantization)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of matrices that one token reads."""
+        return self.attention.qkv.weight_bytes + self.attention.out.weight_bytes + self.mlp.weight_bytes
 
     def linears(self) -> tuple[Linear, ...]:
         """Those that an adapter may change, in order."""

@@ -7,7 +7,6 @@ from inhouse.ops.cpu import offered
 from inhouse.ops.cross_entropy import chunked_cross_entropy, soft_cap
 from inhouse.ops.gate import clamped_swiglu, gelu_tanh_mul, silu_mul
 from inhouse.ops.grouped_lora import Groups, grouped_lora
-from inhouse.ops.linear import linear
 from inhouse.ops.lora import lora_linear
 from inhouse.ops.matrix import Matrix, for_serving
 from inhouse.ops.mixture import choose_experts, mix_experts
@@ -40,7 +39,6 @@ __all__ = [
     "gelu_tanh_mul",
     "grouped_lora",
     "kernels",
-    "linear",
     "lora_linear",
     "mix_experts",
     "prefers_stack",

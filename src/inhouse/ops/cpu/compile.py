@@ -7,6 +7,7 @@ library: packaging runs it where nothing else is installed.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -83,6 +84,8 @@ def _build(command: list[str], target: Path) -> None:
             _run([*command, "-c", str(source), "-o", objects[-1]])
         made = Path(folder) / target.name
         _run([command[0], "-shared", *objects, "-o", str(made)])
+        with made.open("rb") as f:
+            os.fsync(f.fileno())  # else a power cut may leave an empty file under the name
         made.replace(target)
 
 

@@ -9,14 +9,24 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from inhouse.device import cpu_flags
+from inhouse.device import Device, cpu_flags
 from inhouse.ops.cpu.compile import VARIANTS, Variant, build, compiler, file_name
 
-__all__ = ["VARIANTS", "build", "compiler", "fitting", "functions", "load", "open_library", "variant"]
+__all__ = [
+    "VARIANTS",
+    "build",
+    "compiler",
+    "fitting",
+    "functions",
+    "load",
+    "obstacle",
+    "open_library",
+    "variant",
+]
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +49,47 @@ def variant() -> Variant:
 def load() -> ctypes.CDLL | None:
     """The kernels; None where there are none, with the reason in the log."""
     chosen = variant()
-    for file in _files(chosen):
-        try:
-            library = open_library(file)
-        except OSError as e:
-            log.warning("%s cannot be loaded (%s).", file, e)
-            continue
-        log.info("Kernels for this processor: %s", file)
+    ahead = BUILT / file_name(chosen)
+    if ahead.is_file() and (library := _opened(ahead)) is not None:
         return library
-    return None
+    try:
+        folder = _private(_cache_folder())
+        target = folder / file_name(chosen)
+        if target.is_file() and (library := _opened(target)) is not None:
+            return library
+        log.info("Building kernels for this processor, once; it takes some ten seconds.")
+        build(chosen, target)
+    except OSError as e:
+        log.warning("No kernels for this processor: %s. Plain operations are used; they are slower.", e)
+        return None
+    return _opened(target)
+
+
+def _opened(file: Path) -> ctypes.CDLL | None:
+    """None where it is damaged, as a power cut may leave it; then it is built anew."""
+    try:
+        library = open_library(file)
+    except (OSError, AttributeError) as e:
+        log.warning("%s cannot be loaded (%s).", file, e)
+        return None
+    log.info("Kernels for this processor: %s", file)
+    return library
+
+
+def _private(folder: Path) -> Path:
+    """The folder, made where it is not there. Raises OSError where somebody else could put a library into it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise OSError(f"{folder} belongs to another user, or others may write to it: make it yours alone")
+    return folder
+
+
+def obstacle(device: Device) -> str:
+    """What stands against the kernels on a device."""
+    if device.type != "cpu":
+        return "not a processor"
+    return "" if load() is not None else "no kernels are built, and there is no compiler that could"
 
 
 def open_library(file: Path) -> ctypes.CDLL:
@@ -65,25 +107,6 @@ def functions(name: str) -> dict[str, Callable[..., None]]:
     kernels = load()
     assert kernels is not None, "kernels are asked for where there are some"
     return {kind: getattr(kernels, f"{name}_{kind}") for kind in ("f32", "bf16")}
-
-
-def _files(chosen: Variant) -> Iterator[Path]:
-    """Where the library may be, best first; the last is made when it is asked for."""
-    ahead = BUILT / file_name(chosen)
-    if ahead.is_file():
-        yield ahead
-    target = _cache_folder() / file_name(chosen)
-    if not target.is_file():
-        log.info("Building kernels for this processor, once; it takes some ten seconds.")
-        try:
-            build(chosen, target)
-        except OSError as e:
-            log.warning("No kernels for this processor: %s. Plain operations are used; they are slower.", e)
-            return
-    if target.stat().st_uid != os.getuid():
-        log.warning("%s belongs to another user and is not loaded.", target)
-        return
-    yield target
 
 
 def _cache_folder() -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from inhouse.device import Device
 from inhouse.ops.cpu import attention, library, lora, small
 from inhouse.ops.gate import plain as plain_gate
 from inhouse.ops.grouped_lora import plain as plain_lora
@@ -16,12 +15,6 @@ from inhouse.ops.rotary import plain as plain_rotary
 
 NAME = "c++"
 PRIORITY = 10
-
-
-def _obstacle(device: Device) -> str:
-    if device.type != "cpu":
-        return "not a processor"
-    return "" if library.load() is not None else "no kernels are built, and there is no compiler that could"
 
 
 def register() -> None:
@@ -36,4 +29,4 @@ def register() -> None:
 
 def _offer(op: str, plain: Implementation, make: Callable[[Implementation], Implementation]) -> None:
     """`make` gets the plain operation, for what the kernel does not take."""
-    kernels.register(Kernel(op, NAME, PRIORITY, _obstacle, partial(make, plain)))
+    kernels.register(Kernel(op, NAME, PRIORITY, library.obstacle, partial(make, plain)))

@@ -16,8 +16,9 @@ def norm(plain: Implementation) -> Implementation:
 
     def norm(x: Tensor, update: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         width = x.shape[-1]
-        kernel = call.get(name_of(x, weight))
-        if kernel is None or width % LANES or x.ndim > 3 or x.stride(-1) != 1:
+        kernel = call.get(name_of(x, weight, *(() if update is None else (update,))))
+        is_odd = update is not None and (update.shape != x.shape or not update.is_contiguous())
+        if kernel is None or is_odd or width % LANES or x.ndim > 3 or x.stride(-1) != 1:
             return plain(x, update, weight, eps)  # type: ignore[no-any-return]
         heads = x.shape[1] if x.ndim == 3 else 1
         if x.ndim == 3 and heads > 1 and x.stride(1) != width:

@@ -103,7 +103,8 @@ void attend(X* out, const X* q, const X* keys, const X* values, const int32_t* t
         room.total[r] = s.sinks ? 1.f : 0.f;
     }
     std::fill(room.mixed.begin(), room.mixed.begin() + rows * K, 0.f);
-    const int64_t first = s.window && oldest + 1 > s.window ? oldest + 1 - s.window : 0;
+    // Tiles begin at multiples of their size, so that a token's sums are grouped alike whoever is read with it.
+    const int64_t first = s.window && oldest + 1 > s.window ? (oldest + 1 - s.window) / TILE * TILE : 0;
     for (int64_t t0 = first; t0 < end; t0 += TILE) {
         const void* key_rows[TILE];
         const X* value_rows[TILE];

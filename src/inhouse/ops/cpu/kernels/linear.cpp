@@ -74,12 +74,19 @@ Bytes as_bytes(const X* x, int64_t x_stride, int64_t rows, int64_t inputs, int64
         for (int64_t g = 0; g < b.groups; g++) {
             const X* from = x + m * x_stride + g * group;
             const int64_t count = inputs - g * group < group ? inputs - g * group : group;
-            float most = 0;
-            f32x16 wide = all(0.f);
+            f32x16 wide = all(0.f), odd = all(0.f);
             int64_t i = 0;
-            for (; i + LANES <= count; i += LANES) wide = larger(wide, magnitude(load(from + i)));
-            most = largest(wide);
-            for (; i < count; i++) most = std::fmax(most, std::fabs(value(from[i])));
+            for (; i + LANES <= count; i += LANES) {
+                const f32x16 v = load(from + i);
+                wide = larger(wide, magnitude(v));
+                odd += v - v;  // 0, but NaN where v is NaN or infinite: neither may become a plausible number
+            }
+            float most = largest(wide), stray = sum(odd);
+            for (; i < count; i++) {
+                most = std::fmax(most, std::fabs(value(from[i])));
+                stray += value(from[i]) - value(from[i]);
+            }
+            most += stray;
             const float inverse = most > 0 ? 127.f / most : 0.f;
             int8_t* to = &b.numbers[m * b.width + g * group];
             int32_t total = 0;
