@@ -476,14 +476,14 @@ def test_after_random_cancels_every_page_is_back(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("guessing", [0, 4])
 def test_guesses_put_nobody_out(guessing: int) -> None:
-    """Two sequences fill all pages but for one; a guess of the older must not take the page that the younger needs."""
+    """One page is left, which the younger needs soon: a guess of the older must not take it before."""
     scheduler = Scheduler(Pages(4, 4), Slots(1), max_running=4, token_budget=64, guessing=guessing)
-    older = Request("a", (5, 6, 5, 6, 5, 6), Sampling(), 0, 14, frozenset({99}))
-    scheduler.add(older, 0)
+    scheduler.add(Request("a", (5, 6, 5, 6, 5, 6), Sampling(), 0, 14, frozenset({99})), 0)
     scheduler.add(Request("b", (1, 2, 3), Sampling(), 0, 6, frozenset({99})), 0)
     while scheduler.has_work:
         plan = scheduler.plan(0.0)
-        scheduler.commit(plan, {row.sequence: [7] for row in plan.rows if row.samples})
+        drawn = {row.sequence: [11 - row.sequence.tokens[-1]] for row in plan.rows if row.samples}
+        scheduler.commit(plan, drawn)
         scheduler.check_integrity()
     assert scheduler.preemptions == 0
     assert bool(scheduler.guessed) == bool(guessing)

@@ -64,10 +64,10 @@ class Pages:
         self._tables[holder] = table
         return True
 
-    def reserve_blank(self, holder: Hashable, tokens: int, *, most: int) -> bool:
-        """The same, with at most so many pages more, and only such as hold nothing that is known."""
+    def reserve_blank(self, holder: Hashable, tokens: int, *, sparing: int) -> bool:
+        """The same, from pages that hold nothing that is known, and only if so many of them are left."""
         missing = self.needed(tokens) - len(self._tables.get(holder, []))
-        return missing <= min(most, len(self._free)) and self.reserve(holder, tokens)
+        return (missing <= 0 or missing + sparing <= len(self._free)) and self.reserve(holder, tokens)
 
     def resume(self, holder: Hashable, keys: Sequence[bytes]) -> int:
         """Begins a holder with the longest known run of pages; returns how many tokens that covers.

@@ -244,12 +244,12 @@ class Scheduler:
 
     def _guess(self, step: _Step) -> None:
         """Lets decoding sequences read ahead what may follow, once all have their token: in pages that they hold, or
-        that nobody has and nobody waits for."""
-        most = 0 if len(self._queue) else 1
+        in blank ones where nobody waits and one is left for each that runs."""
+        sparing = self.pages.count if len(self._queue) else len(self._running)
         for sequence in [sequence for sequence in step.counts if sequence.pending == 1]:
             room = min(sequence.request.limit - sequence.length - 1, step.left)
             drafts = sequence.lookup.guess(sequence.tokens, room) if room > 0 else ()
-            if drafts and self.pages.reserve_blank(sequence, sequence.length + len(drafts), most=most):
+            if drafts and self.pages.reserve_blank(sequence, sequence.length + len(drafts), sparing=sparing):
                 step.drafts[sequence] = drafts
                 self._give(sequence, 1 + len(drafts), step)
 
