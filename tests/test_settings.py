@@ -93,3 +93,11 @@ def test_settings_are_frozen_and_folders_follow_the_data_folder() -> None:
     assert {
         p.parent for p in (settings.artifacts_dir, settings.scratch_dir, settings.run_dir, settings.log_dir)
     } == {Path("/d")}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("quantization", "int16"), ("lookup", "yes"), ("dtype", "float16"), ("graphs", "1")]
+)
+def test_a_word_that_a_setting_does_not_know_is_refused_where_it_was_said(name: str, wrong: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"INHOUSE_{name.upper()}: {name} = '{wrong}' is not .* or "):
+        load(environ={f"INHOUSE_{name.upper()}": wrong})

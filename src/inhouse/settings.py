@@ -203,6 +203,13 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+_CHOICES = {
+    "dtype": ("auto", "float32", "bfloat16"),
+    "quantization": ("none", "int8", "int4"),
+    "lookup": ("auto", "on", "off"),
+    "graphs": ("auto", "off", "plain"),
+}
+"""Settings that are one of a few words."""
 _MOST = {"port": 65535}
 """The highest value of a setting that has one. The lowest of every number is 0."""
 
@@ -219,6 +226,9 @@ def _convert(name: str, kind: type, raw: Any, source: str) -> Any:
     except (TypeError, ValueError, KeyError) as e:
         wanted = _KINDS.get(kind, kind.__name__)
         raise InvalidRequest(f"{source}: {name} = {raw!r} is not {wanted}.", param=name) from e
+    if value not in _CHOICES.get(name, (value,)):
+        *others, last = _CHOICES[name]
+        raise InvalidRequest(f"{source}: {name} = {raw!r} is not {', '.join(others)} or {last}.", param=name)
     if isinstance(value, int | float) and not 0 <= value <= _MOST.get(name, math.inf):
         most = f" to {_MOST[name]}" if name in _MOST else " or more"
         raise InvalidRequest(f"{source}: {name} = {value} is out of range. Give 0{most}.", param=name)

@@ -13,7 +13,7 @@ import pytest
 from inhouse.errors import InvalidRequest
 from inhouse.schema import CallDelta, Message, Tool, ToolCall, ToolUse
 from inhouse.text import tools
-from inhouse.text.grammar import Grammars
+from inhouse.text.grammar import Grammars, Matcher
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 from inhouse.text.tools import PLAIN, CallForm, CallReader
@@ -283,3 +283,23 @@ def test_a_marker_that_is_a_special_token_counts_as_its_text(tmp_path: Path) -> 
 def test_parameters_that_are_no_object_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="f's parameters are no object"):
         tools.parameters(Tool(name="f", parameters={"type": "array"}))
+
+
+def test_calls_in_one_reply_are_at_most_so_many(tokenizer: Tokenizer) -> None:
+    """Whatever the model: without a bound a small one calls until the length limit cuts a call in two."""
+    form = FORMS["listed"]
+    grammar = tools.grammar_of(ToolUse(tools=(Tool(name="now"),), choice="required"), form, None)
+    start = Grammars(tokenizer, VOCABULARY, [END]).matcher(grammar, param="tools")
+    assert form.again is not None
+    one, another = f"{form.before}now{form.between}{{}}", f"{form.again}now{form.between}{{}}"
+    for more, is_let_through in ((tools.MOST_CALLS - 1, True), (tools.MOST_CALLS, False)):
+        at = start.clone()
+        ids = tokenizer.encode(one + more * another + form.after, special=False)
+        assert all(_takes(at, token) for token in ids) is is_let_through
+
+
+def _takes(at: Matcher, token: int) -> bool:
+    if not at.mask()[token // 8] >> token % 8 & 1:
+        return False
+    at.consume(token)
+    return True

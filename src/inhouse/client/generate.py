@@ -20,6 +20,7 @@ from urllib.parse import quote
 from inhouse.client.http import LONGEST_WAIT_S, NO_ANSWER, Http
 from inhouse.client.replies import Asked, Reply, ReplyFile, Summary
 from inhouse.errors import (
+    Conflict,
     Draining,
     EngineOverloaded,
     InhouseError,
@@ -146,7 +147,8 @@ class Run:
                     if is_safe:
                         on_progress(made)
             except (KeyboardInterrupt, InhouseError) as e:
-                e.add_note(f"{out} holds {file.rows} rows. The same command again goes on from there.")
+                if not isinstance(e, Conflict) and file.rows:  # a file of another run stays one
+                    e.add_note(f"{out} holds {file.rows} rows. The same command again goes on from there.")
                 raise
         on_progress(made)
         return made

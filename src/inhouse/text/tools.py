@@ -25,6 +25,8 @@ ID_LENGTH = 9
 """Of a call's id: what Mistral's templates insist on, and others do not mind."""
 EMPTY_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 """What a tool without parameters takes."""
+MOST_CALLS = 16
+"""Calls in one reply. A small model may not know when to stop; then its last call would be cut by the length limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def grammar_of(use: ToolUse, form: CallForm, content: str | None) -> str:
         for tool in offered(use)
     ]
     rules = [f"call: {' | '.join(calls)}"]
-    more = f" ({literal(form.again)} call)*" if form.again and use.parallel else ""
+    more = f" ({literal(form.again)} call){{0,{MOST_CALLS - 1}}}" if form.again and use.parallel else ""
     rest = f"call{more} {literal(form.after)}" if form.after else f"call{more}"
     if use.choice == "required":
         return "\n".join([f"start: {literal(form.before)} {rest}", *rules])

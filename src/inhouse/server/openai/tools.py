@@ -101,7 +101,7 @@ def use_of(tools: list[FunctionTool] | None, choice: ToolChoice | None, parallel
     how: Literal["auto", "required"] = "required" if choice == "required" else "auto"
     match choice:
         case NamedTool(function=function):
-            how, only = "required", (function.name,)
+            how, only, parallel = "required", (function.name,), False
         case AllowedChoice(allowed_tools=allowed):
             how, only = allowed.mode, tuple(tool.function.name for tool in allowed.tools)
     if unknown := next((name for name in only if name not in names), None):
