@@ -250,6 +250,30 @@ def test_grammars_that_are_being_built_hold_up_no_other_call(wide: World, tmp_pa
     assert [answer.texts[0] for answer in formed] == [f"slow{i}" for i in range(6)]
 
 
+def test_a_project_s_grammars_hold_up_no_other_project_s(wide: World, tmp_path: Path) -> None:
+    """Nor do those whose callers have left: their builds cannot be interrupted."""
+    slow = [hot(wide, f"slow{i}", structure=structure(regex=f"own{i}"), project="busy") for i in range(9)]
+    known = hot(wide, "known", structure=structure(regex="known"), project="other")
+
+    async def everyone(path: Path) -> tuple[Answer, list[Answer]]:
+        await ask_at(path, known)
+        with taster.shared()._lock:  # as if each new grammar took for ever
+            for leaver in [asyncio.create_task(ask_at(path, wanted)) for wanted in slow[:3]]:
+                await asyncio.sleep(0.1)
+                leaver.cancel()
+            waiting = [asyncio.create_task(ask_at(path, wanted)) for wanted in slow[3:]]
+            await asyncio.sleep(0.1)
+            async with asyncio.timeout(20):
+                answer = await ask_at(path, known)
+            assert not any(task.done() for task in waiting)
+        return answer, await asyncio.gather(*waiting)
+
+    with serving(wide.engine(), tmp_path) as (_, path):
+        answer, formed = asyncio.run(everyone(path))
+    assert answer.texts[0] == "known"
+    assert [each.texts[0] for each in formed] == [f"own{i}" for i in range(3, 9)]
+
+
 # ── tools ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 WEATHER = Tool(

@@ -230,6 +230,19 @@ def test_hostile_formats_disturb_nobody(
     assert [reply.status_code for reply in told] == [400] * len(bombs)
 
 
+@pytest.mark.parametrize("digits", [400, 4200, 6000])
+@pytest.mark.parametrize("word", ["exclusiveMinimum", "multipleOf", "minLength"])
+def test_a_number_of_many_digits_is_the_caller_s_fault(served: House, word: str, digits: int) -> None:
+    schema = f'{{"type": "number", "{word}": 1{"0" * digits}}}'
+    body = json.dumps({"model": "seedling", "messages": ASKED, "max_tokens": 9, **schema_of({"x": 1})})
+    told = httpx2.post(
+        f"{served.url}/v1/chat/completions",
+        content=body.replace('{"x": 1}', schema),
+        headers={"Authorization": f"Bearer {served.member}", "Content-Type": "application/json"},
+    )
+    assert told.status_code == 400, told.text
+
+
 # ── tools ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 WEATHER = closed(city={"type": "string", "maxLength": 8}, days={"enum": [1, 7]})

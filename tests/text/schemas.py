@@ -167,6 +167,13 @@ REFUSED: dict[str, tuple[Schema, str]] = {
     "minProperties of free names": ({"type": "object", "minProperties": 2}, "minProperties"),
     "fractions": (closed(a={"type": "number", "multipleOf": 0.1}), "multipleOf"),
     "an end that is no number": ({"type": "number", "minimum": "0"}, "no number"),
+    "an end that is true": ({"type": "number", "minimum": True}, "no number"),
+    "an end beyond every float": (
+        closed(a={"type": "number", "exclusiveMinimum": 10**400}),
+        "the schema.properties.a: an end of a range lies beyond 2^63",
+    ),
+    "an end beyond what is counted": ({"type": "integer", "minimum": 10**22, "maximum": 2 * 10**22}, "2^63"),
+    "an endless end": ({"type": "number", "exclusiveMaximum": float("inf")}, "2^63"),
     "an old exclusive end": ({"type": "number", "maximum": 0, "exclusiveMaximum": True}, "the number itself"),
     "list of items": (closed(a={"type": "array", "items": [NULL]}), "prefixItems"),
     "control character": ({"enum": ["a\x01"]}, "control character"),

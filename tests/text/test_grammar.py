@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
-from inhouse.errors import InternalError, InvalidRequest
+from inhouse.errors import EngineOverloaded, InternalError, InvalidRequest
 from inhouse.schema import Structure
 from inhouse.text import taster
 from inhouse.text.grammar import Grammars, Matcher, grammar_of
@@ -95,6 +101,109 @@ def test_schemas_that_chance_writes_are_kept_or_refused(grammars: Grammars, toke
                 jsonschema.Draft202012Validator(schema).validate(json.loads(reply))
                 replies += 1
     assert kept >= 150 and replies >= 500
+
+
+def range_ends(dice: random.Random) -> dict[str, float]:
+    """Up to four ends near one another, whole and not, small and as large as the library counts."""
+    centre = dice.choice([0, 0, 2, -7, 1000, 10**6, 10**7, -(10**7), 2**53, 10**18, -(10**18)])
+    steps: list[float] = [0, 1, 1, 2, 5, -1, -3]
+    if abs(centre) < 2**50:
+        steps += [0.5, -0.25, 0.001, 1.5, 1e-9]
+    some = dice.sample(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"], dice.randint(1, 3))
+    return {word: centre + dice.choice(steps) for word in some}
+
+
+def near(ends: Collection[float]) -> set[str]:
+    """Numbers at these ends and beside them, as they may be written."""
+    doubles = {
+        x
+        for end in map(float, ends)
+        for x in (end, math.nextafter(end, -1e30), math.nextafter(end, 1e30), end + 0.25, end - 0.001)
+    }
+    whole = {str(math.floor(end) + step) for end in ends for step in range(-2, 7)}
+    fractions = {format(Decimal(repr(x)), "f") for x in doubles}
+    return (
+        whole | {f"{text}.0" for text in whole} | fractions | {f"{text}0000000000001" for text in fractions}
+    )
+
+
+def test_ranges_are_kept_to_the_letter_and_stay_as_wide_as_they_are(grammars: Grammars) -> None:
+    """What gets through validates, and the whole numbers that validate get through."""
+    dice, kept, empty, taken = random.Random(7), 0, 0, 0
+    for _ in range(400):
+        ends = range_ends(dice)
+        kind = dice.choice(
+            ["integer", "number", ["integer", "null"], ["number", "null"], ["integer", "number"]]
+        )
+        schema: dict[str, Any] = {"type": kind, **ends}
+        if dice.random() < 0.2 and len(ends) > 1:  # the ends in two parts
+            word = dice.choice(list(ends))
+            schema = {"allOf": [{"type": kind, word: ends.pop(word)}, {"type": kind, **ends}]}
+        validator = jsonschema.Draft202012Validator(schema)
+        texts = near(
+            [end for part in schema.get("allOf", [schema]) for w, end in part.items() if w != "type"]
+        )
+        valid = {text for text in texts if "." not in text and validator.is_valid(json.loads(text))}
+        try:
+            at = matcher(grammars, json_schema=schema)
+        except InvalidRequest:
+            small = {text for text in valid if abs(int(text)) < 2**53}
+            assert len(small) <= 1, "the library takes no range of one number"
+            empty += 1
+            continue
+        kept += 1
+        for text in texts:
+            if at.accepts(text):
+                assert validator.is_valid(json.loads(text)), (schema, text)
+                taken += 1
+            else:
+                assert text not in valid or abs(int(text)) >= 2**53, (schema, text)
+    assert kept >= 200 and empty >= 20 and taken >= 1000
+
+
+@pytest.mark.parametrize(
+    ("schema", "yes", "no"),
+    [
+        (
+            {"type": ["integer", "null"], "exclusiveMinimum": 10_000_000, "maximum": 10_000_005},
+            ["10000001", "10000005", "null"],
+            ["10000000", "10000006"],
+        ),
+        (
+            {"type": "number", "exclusiveMinimum": 1_000_000, "exclusiveMaximum": 1_000_001},
+            ["1000000.5", "1000000.000001", "1000000.999999"],
+            ["1000000", "1000000.0", "1000001", "1000001.0"],
+        ),
+        (
+            {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+            ["0", "0.9", "0.99", "0.999999999"],
+            ["1", "1.0", "1.1"],
+        ),
+        ({"type": "number", "exclusiveMinimum": 0}, ["0.000000000000000001", "1"], ["0", "0.0", "-1"]),
+        ({"type": "number", "exclusiveMinimum": 2, "maximum": 2.5}, ["2.1", "2.5"], ["2", "2.0", "2.6"]),
+        (
+            {"type": "number", "exclusiveMinimum": 2, "maximum": 5},
+            ["2.1"],
+            ["2.00000000000000000001"],  # validators read it as 2
+        ),
+        (
+            {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+            ["9007199254740993", "0", "9223372036854770000"],
+            ["9223372036854775808", "-1"],
+        ),
+        (
+            {"type": "integer", "minimum": 10**18 + 1, "maximum": 2 * 10**18},
+            ["1000000000000000128"],
+            ["1000000000000000000"],
+        ),
+    ],
+)
+def test_a_range_lets_through_what_is_in_it(
+    grammars: Grammars, schema: dict[str, Any], yes: list[str], no: list[str]
+) -> None:
+    at = matcher(grammars, json_schema=schema)
+    assert [text for text in yes if not at.accepts(text)] == []
+    assert [text for text in no if at.accepts(text)] == []
 
 
 def test_dates_and_times_are_such_that_programs_can_read(grammars: Grammars, tokenizer: Tokenizer) -> None:
@@ -206,6 +315,40 @@ def test_a_refusal_is_remembered_and_so_is_a_grammar(
     with pytest.raises(InvalidRequest, match="nobody_1"):
         matcher(grammars, grammar="start: nobody_1")
     assert matcher(grammars, regex="remembered").accepts("remembered")
+
+
+@pytest.mark.parametrize("length", [1, 10**6], ids=["it says nothing", "it takes nothing"])
+def test_a_taster_that_stands_still_holds_nobody_up_for_long(
+    monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    own, stopped = taster.Taster(), None
+    with ThreadPoolExecutor(1) as caller:
+        try:
+            assert own.taste('start: "a"') is None
+            stopped = own._process
+            assert stopped is not None
+            os.kill(stopped.pid, signal.SIGSTOP)
+            monkeypatch.setattr(taster, "WAIT_S", 0.2)
+            tasted = caller.submit(own.taste, f'start: "{"a" * length}"')
+            with pytest.raises(EngineOverloaded, match="Try again"):
+                tasted.result(10)
+            monkeypatch.setattr(taster, "WAIT_S", 20.0)
+            assert own.taste('start: "a"') is None, "another has taken its place"
+            assert stopped.poll() is not None, "and the one that stood still is gone"
+        finally:
+            if stopped is not None and stopped.poll() is None:
+                stopped.kill()
+            own.close()
+
+
+def test_a_grammar_that_was_not_tried_in_time_is_not_remembered_as_refused(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taster, "WAIT_S", 0.0)
+    with pytest.raises(EngineOverloaded):
+        matcher(grammars, regex="late")
+    monkeypatch.undo()
+    assert matcher(grammars, regex="late").accepts("late")
 
 
 def test_the_taster_lives_on_after_a_grammar_that_ended_it() -> None:

@@ -7,6 +7,7 @@ Safe to use from several threads, so that rendering, tokenising and routing happ
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,8 @@ REPLY_ROOM = 64
 MOST_STOPS = 64
 MOST_STOP_CHARACTERS = 16 * 1024
 """Stop strings are looked for at each token, in the step that everybody shares."""
+NAMING_S = 2.0
+"""How long to look for the tool that a refusal is due to; others wait meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,10 @@ class Intake:
         try:
             return self.grammars.matcher(whole, param="tools")
         except InvalidRequest:
+            until = time.monotonic() + NAMING_S
             for tool in tools.offered(use):  # which of them it is
+                if time.monotonic() > until:
+                    break
                 alone = f"start: {json_rule(tools.parameters(tool))}"
                 self.grammars.matcher(alone, param="tools", what=f"The parameters of {tool.name}")
             raise

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
@@ -89,6 +90,7 @@ class Listener:
         self._thread = threading.Thread(target=self._run, name="engine-socket", daemon=True)
         self._pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-text")
         self._memory_pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-memory")
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._grammar_pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-grammar")
         self._connections: dict[str, Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,10 +130,10 @@ class Listener:
     def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.close()
         self._pool.shutdown()
         self._memory_pool.shutdown(cancel_futures=True)
         self._grammar_pool.shutdown(cancel_futures=True)
+        self._loop.close()
 
     async def _listen(self) -> asyncio.Server:
         server = await asyncio.start_unix_server(self._accept, self._path, limit=MAX_CALL_BYTES, backlog=1024)
@@ -254,9 +256,19 @@ class Listener:
         self, call: EngineRequest, request_id: str, work: Callable[[], Result]
     ) -> Result | EngineFault:
         """What the work for a call gives, or its fault; neither the loop nor the step waits for it."""
-        has_grammar = call.structure is not None or call.tools is not None
-        pool = self._grammar_pool if has_grammar else self._memory_pool if call.memory else self._pool
+        if call.structure is not None or call.tools is not None:
+            return await self._in_turn(call.project, partial(around_request, request_id, work))
+        pool = self._memory_pool if call.memory else self._pool
         return await self._loop.run_in_executor(pool, around_request, request_id, work)
+
+    async def _in_turn(self, project: str, work: Callable[[], Result | EngineFault]) -> Result | EngineFault:
+        """What work with a grammar gives, which may take seconds: a project has one thread at a time, and so keeps
+        no other waiting for more than one such work. A caller that leaves does not end its project's turn."""
+        turn = self._turns.setdefault(project, asyncio.Lock())
+        await turn.acquire()
+        given = self._grammar_pool.submit(work)
+        given.add_done_callback(lambda _: self._loop.call_soon_threadsafe(turn.release))
+        return await asyncio.wrap_future(given)
 
     async def _tell(self, connection: Connection, error: InhouseError) -> None:
         connection.put(EngineFrame(fault=fault_of(error)))

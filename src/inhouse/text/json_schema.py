@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import graphlib
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
@@ -41,7 +43,14 @@ _LEAP = r"([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26
 _DAY = f"({_YEAR}-[0-9]{{2}}-(0[1-9]|1[0-9]|2[0-8])|{_YEAR}-(0[13-9]|1[0-2])-[23][0-9]|{_LEAP}-02-29)"
 _SECOND = ":[0-5][0-9]:[0-5][0-9]"
 _ENDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_END_GAP = 1e-6
+_FURTHEST_END = 2**63
+"""The library counts no further."""
+_LEAST_GAP = 1e-30
+"""From zero to the nearest end that is not zero; the library writes ends out, digit by digit."""
+_EXACT_WHOLE = 2**53
+_EXACT_DIGITS = 15
+_READING_ERROR = 4
+"""In units of the last place. Fractions of more digits the library reads as a double beside theirs; seen: 1."""
 _DOT = r"[^\n\r\u2028\u2029]"
 _REAL = {
     "date": f"^{_DAY}$",
@@ -68,10 +77,11 @@ def ready(schema: Any, *, param: str, at: str = "the schema") -> dict[str, Any]:
             raise InvalidRequest(f"{place}: {fault}", param=param)
     if endless := _endless(parts, copy):
         raise InvalidRequest(f"{endless} asks for itself without end. Put something between.", param=param)
+    all_ends = {node[word] for _, node in parts for word in _ENDS if word in node}
     for _, node in parts:
         if isinstance(pattern := node.get("pattern"), str):
             node["pattern"] = _with_plain_dots(pattern)
-        _open_ends(node)
+        _open_ends(node, all_ends)
         if (pattern := _REAL.get(str(node.get("format")))) and isinstance(node.get("allOf", []), list):
             node["allOf"] = [*node.get("allOf", []), {"pattern": pattern}]
     return copy
@@ -167,8 +177,11 @@ def _fault(node: Mapping[str, Any], is_old: bool) -> str | None:
         return "items is a list. Name its parts in prefixItems."
     if any(isinstance(node.get(word), bool) for word in ("exclusiveMinimum", "exclusiveMaximum")):
         return "an exclusive end is true or false. Give the number itself."
-    if any(isinstance(node.get(word, 0), (str, list, dict)) or node.get(word, 0) is None for word in _ENDS):
+    ends = [node[word] for word in _ENDS if word in node]
+    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in ends):
         return "an end of a range is no number. Give a number."
+    if not all(-_FURTHEST_END <= end < _FURTHEST_END for end in ends):  # as is one that is not a number
+        return "an end of a range lies beyond 2^63. Leave it out, or bring it nearer."
     multiple = node.get("multipleOf")
     if isinstance(multiple, float):
         return "multipleOf is written as a fraction, which validators round differently. Use smaller units."
@@ -237,21 +250,52 @@ def _named(node: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _open_ends(node: dict[str, Any]) -> None:
-    """Moves exclusive ends of number ranges a little inwards: the library lets a whole number through that is such an
-    end, where the other end is less than one away."""
-    if node.get("type") == "integer":
-        return
-    for exclusive, inclusive, sign in (
-        ("exclusiveMinimum", "minimum", 1),
-        ("exclusiveMaximum", "maximum", -1),
+def _open_ends(node: dict[str, Any], all_ends: Collection[float]) -> None:
+    """Writes a range with ends that the library keeps to the letter: that belong to the range, and that it reads as
+    they are. `all_ends`: those of the whole schema, any of which may come to apply here too."""
+    types = node.get("type")
+    named = types if isinstance(types, list) else [types]
+    is_whole = "integer" in named and "number" not in named
+    for inclusive, exclusive, side in (
+        ("minimum", "exclusiveMinimum", 1),
+        ("maximum", "exclusiveMaximum", -1),
     ):
-        end = node.pop(exclusive, None)
-        if end is None:
-            continue
-        moved = end + sign * max(_END_GAP, abs(end) * _END_GAP)
-        known = node.get(inclusive, moved)
-        node[inclusive] = max(known, moved) if sign > 0 else min(known, moved)
+        ends = []
+        if inclusive in node:
+            ends.append(_inner_end(node[inclusive], side, is_whole=is_whole))
+        if exclusive in node and (is_whole or not _is_kept_exclusive(node[exclusive], side, all_ends)):
+            ends.append(_inner_end(node.pop(exclusive), side, is_whole=is_whole, is_exclusive=True))
+        if ends:
+            node[inclusive] = max(ends) if side > 0 else min(ends)
+
+
+def _inner_end(end: float, side: int, *, is_whole: bool, is_exclusive: bool = False) -> float:
+    """The outermost end of a range that ends here, of one of whole numbers a whole one, such that the library reads it
+    as it is. `side`: 1 where larger numbers are inside, or -1."""
+    if is_whole:
+        end, is_exclusive = (
+            side * (math.floor(side * end) + 1 if is_exclusive else math.ceil(side * end)),
+            False,
+        )
+    near = float(end)
+    is_inside = near * side > end * side or (near == end and not is_exclusive)
+    if not is_inside or not _is_read_exactly(near):
+        place = abs(math.nextafter(near, side * math.inf) - near)
+        to_whole = math.floor(side * near) + 1 - side * near
+        near = near + side * max(place, min(_READING_ERROR * place, to_whole)) if near else side * _LEAST_GAP
+    return int(near) if near.is_integer() else near
+
+
+def _is_kept_exclusive(end: float, side: int, all_ends: Collection[float]) -> bool:
+    """Whether an exclusive end may stay one. Below 2 an inclusive one would be 1.99…, and the library then leaves 1.9
+    out; above 2 it is 2.00…, and nothing is lost. But 2 itself gets through where the other end is less than one away.
+    """
+    is_clear = not any(0 < (other - end) * side < 1 for other in all_ends)
+    return end * side < 0 and abs(end) < _EXACT_WHOLE and _is_read_exactly(float(end)) and is_clear
+
+
+def _is_read_exactly(end: float) -> bool:
+    return end.is_integer() or len(Decimal(repr(end)).as_tuple().digits) <= _EXACT_DIGITS
 
 
 def _has_control(value: Any) -> bool:

@@ -19,8 +19,12 @@ from pathlib import Path
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
+from inhouse.errors import EngineOverloaded
+
 CPU_S = 1.0
 """What building a grammar may take. The largest honest schemas take a third of it."""
+WAIT_S = 10.0
+"""What it may take by the clock. Nothing but a machine without time or memory to spare needs so long for a second."""
 MEMORY_BYTES = 512 * 2**20
 """What building may add to the process."""
 STACK_BYTES = 2 * 2**20
@@ -48,16 +52,16 @@ class Taster:
         self._process: subprocess.Popen[str] | None = None
 
     def taste(self, grammar: str) -> str | None:
-        """Why the grammar cannot be taken; None where it can."""
+        """Why the grammar cannot be taken; None where it can. Raises EngineOverloaded where that is not known in time,
+        which says nothing about the grammar."""
         with self._lock:
-            process = self._running()
-            assert process.stdin is not None and process.stdout is not None, "it was started with pipes"
-            try:
-                process.stdin.write(json.dumps(grammar) + "\n")
-                process.stdin.flush()
-                told = process.stdout.readline()
-            except BrokenPipeError:
-                told = ""
+            told, is_late = self._ask(json.dumps(grammar) + "\n")
+            if is_late:
+                self._end()
+                raise EngineOverloaded(
+                    f"The format could not be tried within {WAIT_S:g} s: the machine is busy. Try again shortly.",
+                    retry_after_s=WAIT_S,
+                )
             if told:
                 fault: str | None = json.loads(told)
                 return fault
@@ -68,6 +72,29 @@ class Taster:
         """Ends the process; a later taste starts another."""
         with self._lock:
             self._end()
+
+    def _ask(self, line: str) -> tuple[str, bool]:
+        """The process's line to this one, nothing where it ended, and whether it was ended for taking too long."""
+        process = self._running()
+        assert process.stdin is not None and process.stdout is not None, "it was started with pipes"
+        is_late = threading.Event()
+
+        def end() -> None:
+            is_late.set()
+            process.kill()
+
+        clock = threading.Timer(WAIT_S, end)  # a process that stands still takes no line, and gives none
+        clock.start()
+        try:
+            process.stdin.write(line)
+            process.stdin.flush()
+            told = process.stdout.readline()
+        except BrokenPipeError:
+            told = ""
+        finally:
+            clock.cancel()
+            clock.join()
+        return told, is_late.is_set()
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
