@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from inhouse.engine import sampler
+from inhouse.engine import intake, sampler
 from inhouse.errors import InvalidRequest
 from inhouse.schema import EngineRequest, Structure, Tool, ToolUse
 from inhouse.text import taster
@@ -284,6 +284,19 @@ NOW = Tool(name="now")
 
 def calls_of(answer: Answer, index: int) -> list[tuple[str, Any]]:
     return [(name, json.loads(arguments)) for name, arguments in called(answer.calls[index])]
+
+
+def test_the_tool_at_fault_is_named_where_finding_it_takes_no_time_of_others(
+    wide: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = Tool(name="odd", parameters=closed(a={"type": "string", "format": "ean-13"}))
+    wanted = hot(wide, "a", tools=ToolUse(tools=(NOW, odd), choice="required"))
+    for seconds, is_named in ((60.0, True), (-1.0, False)):
+        monkeypatch.setattr(intake, "NAMING_S", seconds)
+        with pytest.raises(InvalidRequest) as refused:
+            wide.engine().intake.prepare(wanted, "a")
+        assert ("The parameters of odd" in refused.value.message) is is_named
+        assert refused.value.param == "tools"
 
 
 @pytest.mark.parametrize("only", [(), ("weather",)])
