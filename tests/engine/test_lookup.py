@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from inhouse.engine.lookup import FIRST_WIDTH, REST, WIDEST, Lookup
-from inhouse.schema import EngineRequest, Structure
+from inhouse.engine.pages import Pages
+from inhouse.engine.request import Request
+from inhouse.engine.scheduler import Scheduler
+from inhouse.engine.slots import Slots
+from inhouse.schema import EngineRequest, Sampling, Structure
 from tests.engine.world import Answer, World, call, run
 
 REPEATED = [*range(40, 52), *range(40, 52), *range(40, 47)]
@@ -171,3 +175,30 @@ def test_guesses_under_a_grammar_change_no_token(tmp_path: Path) -> None:
     for request in wanted:
         same(guessed[request.id], plainly[request.id])
     assert engine.scheduler.guessed_right > 10, "the names of the keys can be guessed"
+
+
+@pytest.mark.parametrize("guessing", [0, 4])
+def test_guesses_put_nobody_out(guessing: int) -> None:
+    """One page is left, which the younger needs soon: a guess of the older must not take it before."""
+    scheduler = Scheduler(Pages(4, 4), Slots(1), max_running=4, token_budget=64, guessing=guessing)
+    scheduler.add(Request("a", (5, 6, 5, 6, 5, 6), Sampling(), 0, 14, frozenset({99})), 0)
+    scheduler.add(Request("b", (1, 2, 3), Sampling(), 0, 6, frozenset({99})), 0)
+    while scheduler.has_work:
+        plan = scheduler.plan(0.0)
+        drawn = {row.sequence: [11 - row.sequence.tokens[-1]] for row in plan.rows if row.samples}
+        scheduler.commit(plan, drawn)
+        scheduler.check_integrity()
+    assert scheduler.preemptions == 0
+    assert bool(scheduler.guessed) == bool(guessing)
+
+
+def test_guesses_wait_while_somebody_waits_for_pages() -> None:
+    scheduler = Scheduler(Pages(3, 4), Slots(1), max_running=4, token_budget=64, guessing=4)
+    scheduler.add(Request("a", (5, 6, 5, 6, 5, 6, 5), Sampling(), 0, 12, frozenset({99})), 0)
+    plan = scheduler.plan(0.0)
+    scheduler.commit(plan, {row.sequence: [6] for row in plan.rows})
+    scheduler.add(Request("b", tuple(range(8)), Sampling(), 0, 9, frozenset({99})), 0)
+    plan = scheduler.plan(0.0)
+    assert [(row.sequence.request.id, row.drafts) for row in plan.rows] == [("a", ())], (
+        "its two pages are full: a guess would take the last page, for which somebody waits"
+    )
