@@ -24,6 +24,8 @@ from inhouse.text.tokenizer import Tokenizer
 KEPT = 32
 """Grammars kept ready. A hostile one may hold tens of megabytes."""
 MAX_FAULT_CHARS = 300
+_OPTION = re.compile(r"Enable '?coerce_one_of'? option( to approximate oneOf with anyOf)?")
+"""Advice of the library's that only its own callers can follow."""
 _PREAMBLE = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
 _QUOTED = re.compile(r"\n *\d+ \| |<non-verbose/>")
 JSON_OPTIONS = {"whitespace_pattern": r" |\n[ \t]{0,32}", "json_allowed_escapes": 'bfnrt"\\'}
@@ -171,6 +173,8 @@ def literal(text: str) -> str:
 
 def _refused(fault: str, param: str, what: str | None = None) -> InvalidRequest:
     told = re.sub(r"\s+", " ", _PREAMBLE.sub("", _QUOTED.split(fault)[0])).strip()
+    told = told.replace("oneOf constraints are not supported", "the choices of oneOf may overlap")
+    told = _OPTION.sub("Write anyOf, or choices of which no value fits two", told)
     first = told[:MAX_FAULT_CHARS].rstrip(".") or "nothing satisfies it"
     return InvalidRequest(
         f"{what or param} cannot be kept to: {first}. Simplify it, or leave that part out.", param=param
