@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from inhouse.ops.cpu import compile as compiling
-from inhouse.ops.cpu import library
+from inhouse.ops.cpu import library, memory
+from inhouse.ops.cpu.memory import LARGE, on_large_pages
 
 pytestmark = pytest.mark.skipif(library.compiler() is None, reason="there is no C++ compiler")
 
@@ -94,3 +97,18 @@ def test_the_name_of_a_library_tells_its_sources(tmp_path: Path, monkeypatch: py
     assert library.file_name(library.variant()) == before
     (sources / "small.cpp").write_text(f"// {time.time()}\n")
     assert library.file_name(library.variant()) != before
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (700, 1031), (1500, 2048)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32])
+def test_large_pages_change_no_number(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    numbers = torch.arange(shape[0] * shape[1]).remainder(251).view(shape).to(dtype)
+    laid = on_large_pages(numbers.T)
+    assert laid.is_contiguous() and torch.equal(laid, numbers.T)
+    assert laid.nbytes < LARGE or sys.platform != "linux" or laid.data_ptr() % LARGE == 0
+
+
+def test_without_the_call_memory_is_as_it_always_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_madvise", lambda: None)
+    numbers = torch.ones(2000, 1000)
+    assert torch.equal(on_large_pages(numbers), numbers)
