@@ -79,6 +79,17 @@ def test_a_packed_product_is_the_product(
 
 
 @pytest.mark.parametrize("dtype", TYPES)
+def test_products_of_no_rows_are_empty(dtype: torch.dtype) -> None:
+    """A step that reads a part of a prompt draws nothing: the head gets no rows."""
+    from inhouse.ops.cpu.linear import PackedCodes, PackedMatrix
+    from inhouse.ops.quantised import quantise
+
+    weight, x = random(70, 40, dtype=dtype), torch.empty(0, 40, dtype=dtype)
+    for matrix in (PackedMatrix(weight), *(PackedCodes(quantise(weight, bits)) for bits in (8, 4))):
+        assert matrix.product(x, None).shape == (0, 70)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
 def test_a_packed_product_takes_rows_that_lie_apart(dtype: torch.dtype) -> None:
     from inhouse.ops.cpu.linear import PackedMatrix
 

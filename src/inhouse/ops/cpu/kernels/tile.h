@@ -45,6 +45,7 @@ INLINE void tile(const X* x, int64_t x_stride, const X* panel, int64_t deep, flo
 template <int NV, class X>
 void tiles(const X* x, int64_t x_stride, const X* panel, int64_t deep, float* c, int64_t rows, bool is_first,
            const char* next, int64_t c_stride = 16 * NV) {
+    if (!rows) return;
     const int64_t count = (rows + MOST_ROWS - 1) / MOST_ROWS;
     const int most = count == 1 ? ALONE : int((NV + count - 1) / count);
     int64_t m = 0, fetched = 0;
