@@ -64,7 +64,7 @@ def test_the_worker_gets_the_settings_and_its_words_reach_the_log(start: Start, 
     launcher = start(
         "import os; print(os.environ['INHOUSE_DATA_DIR'], os.environ['INHOUSE_WORKER'], flush=True)"
     )
-    until(lambda: said(launcher))
+    until(lambda: said(launcher).endswith("\n"))
     assert said(launcher).split() == [str(tmp_path), "1"]
 
 
