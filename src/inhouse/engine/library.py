@@ -156,7 +156,7 @@ class Library:
         )
 
     def _adapter(self, digest: str) -> Adapter:
-        adapter = Adapter.read(self._folder_of(digest), self._decoder)
+        adapter = Adapter.read(self._folder_of(digest), self._decoder, as_stored=True)
         self._refuse_another_base(digest, adapter.notes.get("base_digest"))
         return adapter
 

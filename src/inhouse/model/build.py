@@ -23,14 +23,18 @@ Take = Callable[[str, tuple[int, ...]], Tensor]
 """Hands out the tensor of a checkpoint name, in the shape asked for, which is the checkpoint's own."""
 
 
-def build(config: ModelConfig, take: Take) -> Decoder:
-    """A decoder whose tensors all come from `take`, asked for once each and in a fixed order."""
+def build(config: ModelConfig, take: Take, finish: Callable[[Block], None] = lambda _: None) -> Decoder:
+    """A decoder whose tensors all come from `take`, asked for once each and in a fixed order. `finish` gets each block
+    before the next is asked for."""
     names, vocabulary = config.names, (config.vocab_size, config.width)
     embedding = take(f"{names.embedding}.weight", vocabulary)
     positions = None
     if names.positions is not None:
         positions = take(f"{names.positions}.weight", (config.context, config.width))
-    blocks = [_block(config, i, take) for i in range(config.layers)]
+    blocks = []
+    for i in range(config.layers):
+        blocks.append(_block(config, i, take))
+        finish(blocks[-1])
     norm = _norm(config, names.norm, config.width, take)
     head = embedding if config.tie_embeddings else take(f"{names.head}.weight", vocabulary)
     rotation = Rotation(config.ropes, embedding.device) if config.ropes else None

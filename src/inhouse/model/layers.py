@@ -327,7 +327,9 @@ class Block:
         return _through(self.mlp_post_norm, self.mlp(_through(self.mlp_norm, x), adapters))
 
     def serve(self, quantization: str) -> None:
-        """Lays the matrices out for serving."""
+        """Lays the matrices out for serving, once."""
+        if self.attention.out.served is not None:
+            return
         self.attention.qkv.serve(quantization)
         self.attention.out.serve(quantization)
         self.mlp.serve(quantization)

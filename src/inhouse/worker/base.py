@@ -70,7 +70,8 @@ def open_base(
     folder = folder_of(card, artifacts)
     tokenizer = Tokenizer.load(folder)
     dtype = serving_dtype(folder, device, settings.dtype) if for_serving else device.dtype(settings.dtype)
-    decoder = load_base(folder, device=device.torch_device, dtype=dtype)
+    quantization = settings.quantization if for_serving else None
+    decoder = load_base(folder, device=device.torch_device, dtype=dtype, quantization=quantization)
     if tokenizer.vocab_size > decoder.config.vocab_size:
         raise BadCheckpoint(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the embedding {decoder.config.vocab_size}. "

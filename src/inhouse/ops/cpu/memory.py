@@ -7,39 +7,63 @@ pages of 2 MiB (measured). Where they are not to be had, memory is as it always 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
-from functools import cache
+import threading
+import weakref
 
 import torch
 from torch import Tensor
 
 LARGE = 2 * 2**20
 """Bytes of a large page, and the least that is worth one."""
-_ADVICE = 14
-"""MADV_HUGEPAGE of Linux."""
+CHUNK = 32 * LARGE
+"""Asked of the system at a time. Tensors lie in it one behind the other, or every one would waste half a page; it goes
+back when the last of them does."""
+ALIGNMENT = 64
+"""Bytes: a line of the cache, and the widest register."""
 
 
 def on_large_pages(tensor: Tensor) -> Tensor:
     """The same numbers in the same order, laid on large pages if they fill one."""
-    advise = _madvise()
-    if advise is None or tensor.nbytes < LARGE:
+    if not hasattr(mmap, "MADV_HUGEPAGE") or tensor.nbytes < LARGE:
         return tensor.contiguous()
-    size = -(-tensor.nbytes // LARGE) * LARGE
-    room = torch.empty(size + LARGE, dtype=torch.uint8)  # not touched yet, so that it may still become large
-    start = -room.data_ptr() % LARGE
-    advise(room.data_ptr() + start, size, _ADVICE)
-    laid = room[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-    return laid.copy_(tensor)
+    room = _rooms.take(tensor.nbytes)
+    return room.view(tensor.dtype).view(tensor.shape).copy_(tensor)
 
 
-@cache
-def _madvise() -> ctypes._NamedFuncPointer | None:
-    """None where there is no such call, or where large pages are nothing that a program may ask for."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        advise = ctypes.CDLL(None, use_errno=True).madvise
-    except (OSError, AttributeError):
-        return None
-    advise.argtypes, advise.restype = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
-    return advise
+def give_back() -> None:
+    """Gives the system what was freed. The C library keeps it otherwise, in pieces that the next large tensor often
+    does not fit into: loading a base took twice its size at last (measured)."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        if trim is not None:
+            trim(0)
+
+
+class _Rooms:
+    """Hands out bytes of the last chunk as long as they last. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._chunk: weakref.ref[mmap.mmap] | None = None
+        """Tensors alone keep a chunk."""
+        self._used = 0
+
+    def take(self, count: int) -> Tensor:
+        """[count] uint8"""
+        with self._lock:
+            chunk = self._chunk() if self._chunk is not None else None
+            if chunk is None or self._used + count > len(chunk):
+                chunk = mmap.mmap(-1, max(count, CHUNK) + LARGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+                chunk.madvise(mmap.MADV_HUGEPAGE)  # none of it is touched yet, so it may still lie on such
+                self._chunk, self._used = weakref.ref(chunk), 0
+            whole = torch.frombuffer(chunk, dtype=torch.uint8)
+            if not self._used:
+                self._used = -whole.data_ptr() % LARGE
+            start, stop = self._used, self._used + count
+            self._used = -(-stop // ALIGNMENT) * ALIGNMENT
+            return whole[start:stop]
+
+
+_rooms = _Rooms()
