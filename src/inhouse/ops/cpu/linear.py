@@ -32,6 +32,9 @@ class PackedMatrix:
     """float32 or bfloat16 in panels."""
 
     form = "packed"
+    bits = 0
+    """None but those of its type."""
+    scales: Tensor | None = None
 
     def __init__(self, weight: Tensor) -> None:
         kernels = library.load()
@@ -40,12 +43,12 @@ class PackedMatrix:
         self.dtype = weight.dtype
         step = 4 // weight.itemsize
         self.inputs = inputs + inputs % step
-        self._panels = _in_panels(_filled(weight, self.outputs, self.inputs))
+        self.numbers = _in_panels(_filled(weight, self.outputs, self.inputs))
         self._linear = kernels.linear_f32 if self.dtype is torch.float32 else kernels.linear_bf16
 
     @property
     def nbytes(self) -> int:
-        return self._panels.nbytes
+        return self.numbers.nbytes
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x [T, I] of the matrix's type."""
@@ -55,7 +58,7 @@ class PackedMatrix:
         y = torch.empty(rows, outputs, dtype=x.dtype)
         wide = None if bias is None else bias.float()
         self._linear(
-            y.data_ptr(), outputs, x.data_ptr(), x.stride(0), self._panels.data_ptr(), pointer(wide),
+            y.data_ptr(), outputs, x.data_ptr(), x.stride(0), self.numbers.data_ptr(), pointer(wide),
             rows, self.inputs, outputs, threads_for(rows * outputs * self.inputs),
         )  # fmt: skip
         return y
@@ -68,14 +71,15 @@ class PackedCodes:
         kernels = library.load()
         assert kernels is not None, "a matrix is packed for kernels that are there"
         self.outputs, self.inputs = len(codes.codes), codes.inputs
+        self.bits = codes.bits
         self.form = f"int{codes.bits}"
         filled = _filled(codes.codes, self.outputs, codes.codes.shape[1])
         quads = filled.unflatten(1, (-1, 4))  # [outputs, quads, 4]
         if codes.bits == 4:
             quads = quads[:, 0::2] | quads[:, 1::2] << 4
-        self._panels = _in_panels(quads.flatten(1))
+        self.numbers = _in_panels(quads.flatten(1))
         scales = F.pad(codes.scales, (0, 0, 0, -self.outputs % PANEL)).view(-1, PANEL, codes.scales.shape[1])
-        self._scales = scales.permute(0, 2, 1).contiguous()  # [panels, groups, 64]
+        self.scales = scales.permute(0, 2, 1).contiguous()  # [panels, groups, 64]
         names = (
             ("linear_int8_f32", "linear_int8_bf16")
             if codes.bits == 8
@@ -86,7 +90,7 @@ class PackedCodes:
 
     @property
     def nbytes(self) -> int:
-        return self._panels.nbytes + self._scales.nbytes
+        return self.numbers.nbytes + self.scales.nbytes
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x [T, I] float32 or bfloat16."""
@@ -96,7 +100,7 @@ class PackedCodes:
         y = torch.empty(rows, outputs, dtype=x.dtype)
         wide = None if bias is None else bias.float()
         self._linear[x.dtype](
-            y.data_ptr(), outputs, x.data_ptr(), x.stride(0), self._panels.data_ptr(), self._scales.data_ptr(),
+            y.data_ptr(), outputs, x.data_ptr(), x.stride(0), self.numbers.data_ptr(), self.scales.data_ptr(),
             pointer(wide), rows, self.inputs, outputs, threads_for(rows * outputs * self.inputs),
         )  # fmt: skip
         return y
