@@ -101,15 +101,23 @@ def test_narrow_models_and_the_setting_for_plain_operations_run_as_ever(tmp_path
     assert {ops.kernels.choose(op, device).name for op in OPERATIONS} == {"c++"}
 
 
-def test_an_adapter_that_takes_anothers_rows_is_the_one_that_counts(tmp_path: Path) -> None:
-    """The same slots step after step, but not the same adapters: what is kept of a step must not outlive them."""
+def test_what_is_kept_of_a_mix_does_not_outlive_its_adapters(tmp_path: Path) -> None:
     world = wide_world(tmp_path, "llama")
-    engine = world.engine(adapter_rows=8)
-    counted = counting(engine)
-    for name in ("small", "attention", "small", "large", "attention", "large"):
-        asked = call(name, adapter=name, max_new_tokens=6)
-        assert run(engine, asked)[name].tokens == [world.plainly(asked)]
-    assert counted.count > 20
+    runner = world.engine().runner
+    part = next(iter(runner.bank.arena.a))
+
+    def rank() -> list[int]:
+        mixed = runner.bank.mix([(0,), ()])
+        assert isinstance(mixed, Grouped) and runner.bank.mix([(0,), ()]) is mixed
+        groups = mixed.uses[0].groups(part)
+        return [] if groups is None else groups.ranks.tolist()
+
+    for name, expected in (("small", [2]), ("large", [7])):
+        runner.bank.load(0, runner.library.read(name))
+        assert rank() == expected
+    runner.bank.load(1, runner.library.read("small"))
+    runner.bank.release(0)  # another may lie elsewhere now
+    assert runner.bank.mix([(1,)]) is not runner.bank.mix([()])
 
 
 def test_an_adapter_and_an_expert_in_one_whole_step(tmp_path: Path) -> None:
