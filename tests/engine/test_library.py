@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from inhouse.engine.arena import row_bytes
-from inhouse.engine.library import Library
+from inhouse.engine.library import AtHand, Library
+from inhouse.engine.plan import Plan
 from inhouse.errors import BadCheckpoint, NotFound
 from inhouse.model.adapters import WEIGHTS
 from tests.engine.world import BASE_DIGEST, Answer, World, call, collect, run, start
@@ -73,6 +74,33 @@ def test_several_adapters_are_read_at_once(own: World) -> None:
     while engine.has_work:
         engine.step()
     assert sorted(gate.read) == ["a0", "a1", "a2"]
+
+
+def test_an_adapter_that_is_dropped_behind_the_plan_is_loaded_all_the_same_and_no_step_reads_it(
+    own: World,
+) -> None:
+    engine = own.engine(adapter_rows=4)
+    library, plan_of = engine.runner.library, engine.scheduler.plan
+    readers: list[str] = []
+
+    def folder(digest: str) -> Path:
+        readers.append(threading.current_thread().name)
+        return own.adapter_folder(digest)
+
+    def plan_and_drop(now: float, at_hand: AtHand | None = None) -> Plan:
+        planned = plan_of(now, at_hand)
+        for key, _ in planned.loads:  # as a reader in its thread may, who needs the room
+            library.forget(key)
+        return planned
+
+    calls = [call(str(number), adapter=f"a{number % 4}") for number in range(8)]
+    for wanted in calls:
+        library.check(str(wanted.adapter))
+    library._folder_of = folder
+    engine.scheduler.plan = plan_and_drop  # type: ignore[method-assign]
+    answers = run(engine, *calls)
+    assert [answers[wanted.id].tokens for wanted in calls] == [[own.plainly(wanted)] for wanted in calls]
+    assert readers and all(name.startswith("engine-adapters") for name in readers), "a step read a disk"
 
 
 def test_an_adapter_that_cannot_be_read_faults_its_requests_alone_and_is_tried_again(own: World) -> None:

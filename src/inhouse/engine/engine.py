@@ -24,8 +24,10 @@ from torch import Tensor
 
 from inhouse.engine import batch as batches
 from inhouse.engine import sampler
+from inhouse.engine.arena import Factors
 from inhouse.engine.faults import around_request
 from inhouse.engine.intake import Intake
+from inhouse.engine.library import AtHand
 from inhouse.engine.plan import Plan, Row
 from inhouse.engine.request import Request, Sequence
 from inhouse.engine.runner import Output, Runner
@@ -116,7 +118,9 @@ class Engine:
     def step(self) -> list[Reply]:
         """Runs every planned row through the model once."""
         library = self.runner.library
-        plan, replies = self._loaded(self.scheduler.plan(self._clock(), library))
+        at_hand = library.at_hand()
+        plan, replies = self._loaded(self.scheduler.plan(self._clock(), at_hand), at_hand)
+        library.touch(key for key, _ in plan.loads)
         library.fetch(plan.wanted)
         if not plan.rows and plan.wanted:
             library.wait(ARRIVAL_S)
@@ -130,14 +134,16 @@ class Engine:
         self._note()
         return replies
 
-    def _loaded(self, plan: Plan) -> tuple[Plan, list[Reply]]:
-        """Puts the plan's new adapters into their slots. Where one fails, its requests fail, and only they."""
+    def _loaded(self, plan: Plan, at_hand: AtHand) -> tuple[Plan, list[Reply]]:
+        """Puts the plan's new adapters into their slots, out of what was at hand when it was made. Where one fails, its
+        requests fail, and only they."""
         replies: list[Reply] = []
         rows = plan.rows
         for slot in plan.evicted:
             self.runner.empty(slot)
         for key, slot in plan.loads:
-            fault = around_request(key, partial(self.runner.load, key, slot))
+            found = at_hand[key]
+            fault = found if isinstance(found, EngineFault) else self._loading(key, slot, found)
             if fault is None:
                 self._loads += 1
                 continue
@@ -146,6 +152,9 @@ class Engine:
             rows = tuple(row for row in rows if key not in row.sequence.request.keys)
             self.scheduler.slots.forget(key)
         return replace(plan, rows=rows), replies
+
+    def _loading(self, key: str, slot: int, factors: Factors) -> EngineFault | None:
+        return around_request(key, partial(self.runner.load, slot, factors))
 
     def _draw(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> dict[Sequence, list[Draw]]:
         """Each sequence's next token, and one more behind each guess that was right."""
