@@ -15,8 +15,9 @@ It knows no sockets and no threads: all but `intake` and `stats` belongs to the 
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -35,6 +36,8 @@ from inhouse.engine.sampler import Draw, Glance
 from inhouse.engine.scheduler import Scheduler
 from inhouse.engine.voice import Voice
 from inhouse.schema import Delta, EngineDone, EngineFault, EngineFrame, Usage
+
+log = logging.getLogger(__name__)
 
 ARRIVAL_S = 0.02
 """How long a step with nothing to run waits for an adapter from disk, before commands are looked at again."""
@@ -115,6 +118,17 @@ class Engine:
             self._forget(request)
             self._note()
 
+    def keep(self, wants: Mapping[str, int]) -> None:
+        """These adapters stay on the device from now on, used or not, and no others do. wants: key → rank rows; all
+        together at most `most_kept`."""
+        self.scheduler.slots.keep(wants)
+        self._note()
+
+    @property
+    def most_kept(self) -> int:
+        """Rank rows that kept adapters may take."""
+        return self.scheduler.slots.most_kept
+
     def step(self) -> list[Reply]:
         """Runs every planned row through the model once."""
         library = self.runner.library
@@ -151,6 +165,7 @@ class Engine:
                 replies.append(self._fail(request, fault))
             rows = tuple(row for row in rows if key not in row.sequence.request.keys)
             self.scheduler.slots.forget(key)
+            log.warning("adapter %s could not be loaded: %s", key, fault.message)
         return replace(plan, rows=rows), replies
 
     def _loading(self, key: str, slot: int, factors: Factors) -> EngineFault | None:
@@ -250,6 +265,7 @@ class Engine:
             "pages_free": scheduler.pages.free,
             "pages_total": scheduler.pages.count,
             "adapters_resident": scheduler.slots.resident,
+            "adapters_kept": scheduler.slots.kept,
             "preemptions_total": scheduler.preemptions,
             "adapter_loads_total": self._loads,
             "prefix_tokens_total": scheduler.reused_tokens,
