@@ -101,6 +101,17 @@ class Settings:
         return self.database_url or f"sqlite:///{self.data_dir / 'inhouse.db'}"
 
     @property
+    def arena_rows(self) -> int:
+        """Rank rows that a device has for adapters, with the default filled in: 64 adapters of rank 16, twice what the
+        default max_running can use in one step."""
+        return self.adapter_rows or 1024
+
+    @property
+    def most_pinned_rows(self) -> int:
+        """Rank rows that pinned adapters may take together: half, the rest is for whoever comes."""
+        return self.arena_rows // 2
+
+    @property
     def artifacts_dir(self) -> Path:
         return self.data_dir / "artifacts"
 

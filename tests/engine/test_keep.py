@@ -72,7 +72,7 @@ def test_kept_adapters_are_loaded_before_anybody_asks(own: World) -> None:
     assert engine.has_work
     while engine.has_work:
         assert engine.step() == []
-    assert (engine.stats["adapters_kept"], engine.stats["adapter_loads_total"]) == (2, 2)
+    assert (engine.stats["adapters_pinned"], engine.stats["adapter_loads_total"]) == (2, 2)
     wanted = call("mine", adapter="a1")
     assert run(engine, wanted)["mine"].tokens == [own.plainly(wanted)]
     assert engine.stats["adapter_loads_total"] == 2
@@ -95,7 +95,7 @@ def test_an_adapter_that_fits_beside_the_kept_ones_in_no_way_is_served_and_they_
     calls = [call("kept", adapter="a0"), call("wide", adapter="wide"), call("other", adapter="a3")]
     answers = run(engine, *calls)
     assert [answers[wanted.id].tokens for wanted in calls] == [[own.plainly(wanted)] for wanted in calls]
-    assert engine.stats["adapters_kept"] == 2
+    assert engine.stats["adapters_pinned"] == 2
 
 
 def test_a_kept_adapter_that_cannot_be_read_is_given_up_until_it_is_named_again(own: World) -> None:
@@ -108,12 +108,12 @@ def test_a_kept_adapter_that_cannot_be_read_is_given_up_until_it_is_named_again(
     while engine.has_work:
         engine.step()
         assert time.monotonic() < until, "it is tried for ever"
-    assert engine.stats["adapters_kept"] == 1
+    assert engine.stats["adapters_pinned"] == 1
     weights.write_bytes(whole)
     engine.keep({"a0": 2, "a1": 2})
     while engine.has_work:
         engine.step()
-    assert engine.stats["adapters_kept"] == 2
+    assert engine.stats["adapters_pinned"] == 2
 
 
 def test_a_server_that_has_nothing_to_do_loads_what_it_is_told_to_keep(own: World, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_server_that_has_nothing_to_do_loads_what_it_is_told_to_keep(own: Worl
     with serving(engine, tmp_path) as (server, _):
         server.keep({"a0": 2})
         until = time.monotonic() + 20
-        while engine.stats["adapters_kept"] != 1:
+        while engine.stats["adapters_pinned"] != 1:
             assert time.monotonic() < until, "it sleeps"
             time.sleep(0.01)
 
@@ -152,7 +152,7 @@ ROWS = {"a": 1, "b": 2, "c": 3, "d": 5, "e": 8}
 
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
-def test_with_random_adapters_kept_everybody_is_served_and_they_stay(data: st.DataObject) -> None:
+def test_with_random_adapters_pinned_everybody_is_served_and_they_stay(data: st.DataObject) -> None:
     scheduler = scheduler_of(rows=8, together=data.draw(st.sampled_from([None, 3])), patience_s=1.0)
     slots, now = scheduler.slots, 0.0
     for number in range(data.draw(st.integers(1, 12), "requests")):

@@ -265,7 +265,7 @@ class Engine:
             "pages_free": scheduler.pages.free,
             "pages_total": scheduler.pages.count,
             "adapters_resident": scheduler.slots.resident,
-            "adapters_kept": scheduler.slots.kept,
+            "adapters_pinned": scheduler.slots.kept,
             "preemptions_total": scheduler.preemptions,
             "adapter_loads_total": self._loads,
             "prefix_tokens_total": scheduler.reused_tokens,

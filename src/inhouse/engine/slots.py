@@ -11,9 +11,6 @@ from collections import OrderedDict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-KEPT_SHARE = 1 / 2
-"""Of all rank rows those that kept adapters may take: the rest is for whoever comes."""
-
 
 @dataclass(slots=True)
 class _Place:
@@ -30,11 +27,12 @@ class Slots:
 
     A slot is a number that stands for a resident adapter. `rows` is what all residents together may take;
     `together` what those in use may take, so that a step reads not much more than the base. One adapter alone may
-    be larger than that.
+    be larger than that. `most_kept` is what kept ones may take: the rest is for whoever comes.
     """
 
-    def __init__(self, rows: int, *, together: int | None = None) -> None:
+    def __init__(self, rows: int, *, together: int | None = None, most_kept: int | None = None) -> None:
         self.rows = rows
+        self.most_kept = rows // 2 if most_kept is None else most_kept
         self.together = rows if together is None else min(together, rows)
         self._places: OrderedDict[str, _Place] = OrderedDict()
         self._unused: list[int] = []  # numbers of slots that were emptied
@@ -53,11 +51,6 @@ class Slots:
     def pins(self) -> int:
         """Pins over all adapters: as many as running sequences that use one."""
         return sum(place.pins for place in self._places.values())
-
-    @property
-    def most_kept(self) -> int:
-        """Rank rows that kept adapters may take."""
-        return int(self.rows * KEPT_SHARE)
 
     @property
     def kept(self) -> int:
