@@ -53,8 +53,8 @@ class Settings:
     quantization: str = "none"
     """none, int8 or int4 for a served base: fewer bits are faster and smaller, and answer a little differently."""
     lookup: str = "auto"
-    """auto, on or off: whether few sequences guess their next tokens from what stood before, which saves steps where a
-    reply repeats its prompt and changes no token; auto is on a processor."""
+    """auto, on or off: whether few sequences guess their next tokens from what stood before and from what a format
+    forces, which saves steps where a reply repeats its prompt and changes no token; auto is on a processor."""
     graphs: str = "auto"
     """auto: decoding steps are captured once and replayed where the device can. off: never. plain: filled up to the
     same shapes and run without capture, to look for a fault."""

@@ -249,7 +249,8 @@ class Scheduler:
         sparing = self.pages.count if len(self._queue) else len(self._running)
         for sequence in [sequence for sequence in step.counts if sequence.pending == 1]:
             room = min(sequence.request.limit - sequence.length - 1, step.left)
-            drafts = sequence.lookup.guess(sequence.tokens, room) if room > 0 else ()
+            forced = () if sequence.matcher is None else sequence.matcher.forced()
+            drafts = sequence.lookup.guess(sequence.tokens, room, forced) if room > 0 else ()
             if drafts and self.pages.reserve_blank(sequence, sequence.length + len(drafts), sparing=sparing):
                 step.drafts[sequence] = drafts
                 self._give(sequence, 1 + len(drafts), step)
