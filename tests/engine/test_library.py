@@ -135,6 +135,15 @@ def test_the_library_is_bounded_by_bytes_and_keeps_the_last_used(own: World) -> 
     assert [key for key in ("a0", "a1", "a2", "a3") if key in library] == ["a0", "a2", "a3"]
 
 
+def test_what_a_step_loads_counts_as_used(own: World) -> None:
+    library = library_of(own, rows=9)
+    for key in ("a0", "a1", "a2"):
+        library.read(key)
+    library.touch(["a0", "nobody"])
+    library.read("a3")
+    assert [key for key in ("a0", "a1", "a2", "a3") if key in library] == ["a0", "a2", "a3"]
+
+
 def test_what_is_wanted_next_is_not_put_out(own: World) -> None:
     library = library_of(own, rows=5)
     library.fetch(["a0", "a2"])
