@@ -14,6 +14,7 @@ from inhouse import ops
 from inhouse.device import Capture, Plain
 from inhouse.engine import sampler
 from inhouse.engine.adapters import Bank
+from inhouse.engine.arena import Factors
 from inhouse.engine.batch import Batch
 from inhouse.engine.cache import Cache
 from inhouse.engine.graphs import Steps
@@ -68,9 +69,9 @@ class Runner:
                 with_adapters=not is_plain or isinstance(capture, Plain),
             )
 
-    def load(self, key: str, slot: int) -> None:
-        """Copies an adapter or an expert from this machine's memory into a slot. Raises NotFound or BadCheckpoint."""
-        self.bank.load(slot, self.library.read(key))
+    def load(self, slot: int, factors: Factors) -> None:
+        """Copies an adapter or an expert from this machine's memory into a slot."""
+        self.bank.load(slot, factors)
         if self.steps is not None:
             self.steps.table.load(slot)
 
