@@ -88,7 +88,7 @@ def test_files_of_an_adapter_that_change_once_it_was_read_change_no_answer(
     slot = engine.scheduler.slots.slot("good")
     assert slot is not None
     engine.runner.empty(slot)  # as when it had to make room, and is wanted again
-    engine.runner.load("good", slot)
+    engine.runner.load(slot, engine.runner.library.read("good"))
     second, _ = start(engine, later)
     while engine.has_work:
         engine.step()
@@ -114,6 +114,7 @@ def test_an_adapter_with_nan_fails_alone_and_never_answers_nonsense(
     next(iter(tensors.values()))[:] = torch.nan
     save_file(tensors, file)
     if not guarded:  # the control: nobody looks for NaN, neither when it is loaded nor when a token is drawn
+        monkeypatch.setattr("inhouse.engine.arena._is_finite", lambda tensor: True)
         monkeypatch.setattr(torch, "isfinite", lambda tensor: torch.ones_like(tensor, dtype=torch.bool))
     neighbours = [call("base"), call("tuned", adapter="good")]
     answers = run(own.engine(), *neighbours, call("x", adapter="other"))
