@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,30 @@ SIDE_FILES = (
 
 
 def load_base(
-    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    serving: str | None = None,
 ) -> Decoder:
-    """The decoder of a Hugging Face folder. Raises BadCheckpoint naming the file, the fault and the cure."""
+    """The decoder of a Hugging Face folder; where `serving` is a quantization, laid out for it while it is read, so
+    that it is never there as a whole in its plain form. Raises BadCheckpoint naming the file, the fault and the cure.
+    """
     refuse_unsafe(folder)
     config = ModelConfig.load(folder)
     tensors = _Tensors(folder, config)
 
     def take(name: str, shape: tuple[int, ...]) -> Tensor:
-        if config.is_mxfp4 and tensors.has(f"{name}_blocks"):
-            return tensors.take_mxfp4(name, shape, torch.device(device), dtype)
         return tensors.take(name, shape).to(device=device, dtype=dtype).contiguous()
 
-    decoder = build(config, take)
+    def take_each(name: str, shape: tuple[int, ...]) -> Iterator[Tensor]:
+        if config.is_mxfp4 and tensors.has(f"{name}_blocks"):
+            yield from tensors.take_mxfp4(name, shape, torch.device(device), dtype)
+        else:
+            for matrix in tensors.take(name, shape):
+                yield matrix.to(device=device, dtype=dtype)
+
+    decoder = build(config, take, take_each, serving=serving)
     tensors.finish([f"{config.names.head}.weight"] if config.tie_embeddings else [])
     return decoder
 
@@ -177,18 +189,17 @@ class _Tensors:
 
     def take_mxfp4(
         self, name: str, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
-    ) -> Tensor:
-        """A stack [E, I, O] that lies in 4 bits, as [E, O, I / 32, 16] blocks with a scale each."""
+    ) -> Iterator[Tensor]:
+        """The matrices of a stack [E, I, O] that lies in 4 bits, as [E, O, I / 32, 16] blocks with a scale each; one
+        at a time, for as numbers they take several times their room."""
         count, inputs, outputs = shape
         groups = -(-inputs // 32)
-        blocks = self._take(f"{name}_blocks", (count, outputs, groups, 16)).to(device)
-        scales = self._take(f"{name}_scales", (count, outputs, groups)).to(device)
+        blocks = self._take(f"{name}_blocks", (count, outputs, groups, 16))
+        scales = self._take(f"{name}_scales", (count, outputs, groups))
         if not blocks.dtype == scales.dtype == torch.uint8:
             raise BadCheckpoint(f"{self.folder}: {name} is not in bytes, as MXFP4 is. Fetch it again.")
-        whole = torch.empty(count, outputs, inputs, device=device, dtype=dtype)
-        for expert in range(count):  # one at a time: on its way a number takes several times its room
-            whole[expert] = dequantise(blocks[expert], scales[expert], dtype)[..., :inputs]
-        return whole.mT
+        for block, scale in zip(blocks, scales, strict=True):
+            yield dequantise(block.to(device), scale.to(device), dtype)[..., :inputs].mT
 
     def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
         if name not in self.files:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from inhouse.ops.cpu import library
 from inhouse.ops.cpu.calls import pointer, threads_for
-from inhouse.ops.cpu.memory import on_large_pages
+from inhouse.ops.cpu.memory import Lay, on_large_pages
 from inhouse.ops.quantised import GROUP, Codes
 
 PANEL = 64
@@ -20,7 +20,7 @@ class PackedMatrix:
 
     form = "packed"
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, lay: Lay = on_large_pages) -> None:
         kernels = library.load()
         assert kernels is not None, "a matrix is packed for kernels that are there"
         self.outputs, inputs = weight.shape
@@ -29,7 +29,7 @@ class PackedMatrix:
         self.inputs = inputs + inputs % step
         filled = F.pad(weight, (0, inputs % step, 0, -self.outputs % PANEL))
         panels = filled.view(-1, PANEL, self.inputs // step, step).permute(0, 2, 1, 3)
-        self._panels = on_large_pages(panels)
+        self._panels = lay(panels)
         self._linear = kernels.linear_f32 if self.dtype is torch.float32 else kernels.linear_bf16
 
     @property
@@ -53,7 +53,7 @@ class PackedMatrix:
 class PackedCodes:
     """8 or 4 bits a number, in panels."""
 
-    def __init__(self, codes: Codes) -> None:
+    def __init__(self, codes: Codes, lay: Lay = on_large_pages) -> None:
         kernels = library.load()
         assert kernels is not None, "a matrix is packed for kernels that are there"
         self.outputs, self.inputs = len(codes.codes), codes.inputs
@@ -62,7 +62,7 @@ class PackedCodes:
         quads = filled.view(-1, PANEL, filled.shape[1] // 4, 4)  # [panels, 64, quads, 4]
         if codes.bits == 4:
             quads = quads[:, :, 0::2] | quads[:, :, 1::2] << 4
-        self._panels = on_large_pages(quads.permute(0, 2, 1, 3))
+        self._panels = lay(quads.permute(0, 2, 1, 3))
         scales = F.pad(codes.scales, (0, 0, 0, -self.outputs % PANEL)).view(-1, PANEL, codes.scales.shape[1])
         self._scales = scales.permute(0, 2, 1).contiguous()  # [panels, groups, 64]
         names = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import torch
@@ -15,21 +16,45 @@ from torch import Tensor
 
 LARGE = 2 * 2**20
 """Bytes of a large page, and the least that is worth one."""
+Lay = Callable[[Tensor], Tensor]
+"""Gives the same numbers in the same order, one behind another, somewhere."""
 _ADVICE = 14
 """MADV_HUGEPAGE of Linux."""
 
 
 def on_large_pages(tensor: Tensor) -> Tensor:
     """The same numbers in the same order, laid on large pages if they fill one."""
-    advise = _madvise()
-    if advise is None or tensor.nbytes < LARGE:
+    if tensor.nbytes < LARGE:
         return tensor.contiguous()
-    size = -(-tensor.nbytes // LARGE) * LARGE
+    return _room(tensor.shape, tensor.dtype).copy_(tensor)
+
+
+class Shelf:
+    """Room on large pages for many tensors of one shape, behind one another: each by itself would begin a page.
+
+    Called with a tensor it gives the same numbers in their place; the first call says how much each takes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._places: Iterator[Tensor] | None = None
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        if self._places is None:
+            self._places = iter(_room(torch.Size((self._count, *tensor.shape)), tensor.dtype).unbind())
+        return next(self._places).copy_(tensor)
+
+
+def _room(shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """An empty tensor that begins on a large page, where the system has any."""
+    advise, nbytes = _madvise(), shape.numel() * dtype.itemsize
+    if advise is None or nbytes < LARGE:
+        return torch.empty(shape, dtype=dtype)
+    size = -(-nbytes // LARGE) * LARGE
     room = torch.empty(size + LARGE, dtype=torch.uint8)  # not touched yet, so that it may still become large
     start = -room.data_ptr() % LARGE
     advise(room.data_ptr() + start, size, _ADVICE)
-    laid = room[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-    return laid.copy_(tensor)
+    return room[start : start + nbytes].view(dtype).view(shape)
 
 
 @cache
