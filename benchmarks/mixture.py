@@ -17,7 +17,7 @@ from statistics import median
 
 import torch
 
-from benchmarks.core import Rounds, pin
+from benchmarks.core import pin
 from inhouse.engine.build import build
 from inhouse.engine.engine import Engine
 from inhouse.model.weights import load_base
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--core", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
-    rounds = Rounds(pin(given.core))
+    pin(given.core)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         base = base_folder(Path(folder), "qwen3_moe", **SHAPE)
@@ -84,15 +84,11 @@ def main() -> None:
             print(f"{quantization}: {megabytes:.1f} MB a token", flush=True)
             for streams in STREAMS:
                 decoded(running, streams)
-                found = [
-                    rounds.take(quantization, lambda n=streams: decoded(running, n))  # type: ignore[misc]
-                    for _ in range(given.repeats)
-                ]
+                found = [decoded(running, streams) for _ in range(given.repeats)]
                 print(
                     f"  {streams} streams: {median(found):.1f} ({min(found):.1f} to {max(found):.1f})",
                     flush=True,
                 )
-    print(f"rounds that were not alone: {rounds.rejected or 'none'}")
 
 
 if __name__ == "__main__":

@@ -108,6 +108,18 @@ def test_large_pages_change_no_number(shape: tuple[int, int], dtype: torch.dtype
     assert laid.nbytes < LARGE or sys.platform != "linux" or laid.data_ptr() % LARGE == 0
 
 
+def test_a_shelf_holds_what_would_begin_many_pages_in_as_few_as_it_fills() -> None:
+    rows = [torch.full((1000, 600), float(i), dtype=torch.float16).T for i in range(8)]  # 1.1 MiB each
+    shelf = memory.Shelf(8)
+    laid = [shelf(tensor) for tensor in rows]
+    assert all(
+        torch.equal(there, tensor) and there.is_contiguous() for there, tensor in zip(laid, rows, strict=True)
+    )
+    assert len({there.untyped_storage().data_ptr() for there in laid}) == 1
+    assert laid[0].untyped_storage().nbytes() <= 8 * rows[0].nbytes + 2 * LARGE
+    assert sys.platform != "linux" or laid[0].data_ptr() % LARGE == 0
+
+
 def test_without_the_call_memory_is_as_it_always_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_madvise", lambda: None)
     numbers = torch.ones(2000, 1000)
