@@ -2,7 +2,7 @@
 
     python -m benchmarks.mixture
 
-A base of 107 million numbers with random weights, in bfloat16; prompts of 16 tokens, 64 replies' tokens, greedy, with 1
+A base of 53 million numbers with random weights, in bfloat16; prompts of 16 tokens, replies of 64, greedy, with 1
 and with 16 streams. It prints, and writes no table: the median of its repeats and their range stand for each arm. It
 speaks to the engine through `engine.build` and `Engine` alone, so it measures an older checkout as well.
 """
