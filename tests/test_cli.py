@@ -24,9 +24,11 @@ from typer.testing import CliRunner
 from inhouse.cli import app
 from inhouse.cli.commands import _without_password
 from inhouse.client import local, progress
+from inhouse.client.client import Client
 from inhouse.client.job import JobEvent
 from inhouse.schema import ModelCard
 from inhouse.settings import Settings
+from inhouse.store.artifacts import Artifacts
 from inhouse.store.records import models
 from tests.client import conftest as shared
 from tests.server.house import TUNED, House, until
@@ -217,6 +219,37 @@ def test_models_verify_tells_each_check_and_fails_when_one_does(
             models.delete(conn, "default", "ft:spoilt")
     assert checks[1]["tensors"] == ["model.layers.0.q"]
     assert "has no adapter" in inhouse("models", "verify", "seedling", code=1).stderr
+
+
+def test_models_pin_and_unpin_are_shown_in_the_list(
+    there: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"r": 16}')
+    digest = Artifacts(there.settings.artifacts_dir).put_folder(tmp_path)
+    every = "ft:seedling:default:pinned"
+    card = ModelCard(
+        name=f"{every}:1", project="default", kind="adapter", base="seedling", digest=digest, created_at=1.0
+    )
+    with there.db.write() as conn:
+        models.add(conn, card)
+    assert "admin key" in inhouse("models", "pin", card.name, code=1).stderr
+    monkeypatch.setenv("INHOUSE_API_KEY", there.admin)
+    try:
+        for name, told in ((card.name, ""), (every, ", and so is each version that is published")):
+            assert inhouse("models", "pin", name).stderr == f"{card.name} is pinned{told}.\n"
+            found = {m["name"]: m["pinned"] for m in lines(inhouse("models", "--json"))}
+            assert found[card.name] == name and found["seedling"] is None
+            assert inhouse("models", "unpin", name).stderr == f"{name} is pinned no more.\n"
+        with Client(there.url, there.admin) as client:
+            client.model(card.name).pin()
+            assert client.model(card.name).pinned == card.name
+            client.model(card.name).unpin()
+            assert client.model(card.name).pinned is None
+    finally:
+        with there.db.write() as conn:
+            models.delete(conn, "default", card.name)
+    assert "Nothing is pinned" in inhouse("models", "unpin", every, code=1).stderr
+    assert "has no adapter to pin" in inhouse("models", "pin", "seedling", code=1).stderr
 
 
 def test_config_tells_values_and_origins_and_hides_passwords(monkeypatch: pytest.MonkeyPatch) -> None:

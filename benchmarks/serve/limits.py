@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.serve.checkpoints import Shape
 from inhouse import device as devices
+from inhouse.ops.cpu.memory import on_large_pages
 from inhouse.ops.matrix import for_serving
 
 READ_BYTES, WIDE_READ_BYTES = 800_000_000, 8_000_000_000
@@ -48,10 +49,11 @@ class Limits:
         read_s = (weights + factors + cached) / self.bytes_per_s
         return batch / max(read_s, 2 * shape.read_parameters * batch / self.flops)
 
-    def prefill(self, shape: Shape) -> float:
-        """Most prompt tokens a second. Attention and the head are left out: they make it slower yet."""
+    def prefill(self, shape: Shape, length: int) -> float:
+        """Most tokens a second of prompts of this length. The head is left out: it makes them slower yet."""
         in_layers = shape.read_parameters - shape.vocabulary * shape.width
-        return self.flops / (2 * in_layers)
+        looked_at = 2 * shape.layers * shape.heads * shape.head * length / 2  # numbers: keys and values
+        return self.flops / (2 * (in_layers + looked_at))
 
 
 def measure(device: devices.Device, *, round_s: float = ROUND_S) -> Limits:
@@ -81,6 +83,8 @@ def measure(device: devices.Device, *, round_s: float = ROUND_S) -> Limits:
         return per_s(2.0 * rows * inputs * outputs, lambda: matrix.product(x, None))
 
     numbers = torch.ones((READ_BYTES if on_cpu else WIDE_READ_BYTES) // 4, device=device.torch_device)
+    if on_cpu:
+        numbers = on_large_pages(numbers)  # 1.4 times as fast as on small ones
     return Limits(per_s(numbers.nbytes, numbers.sum), max(product(*sizes) for sizes in PRODUCTS))
 
 

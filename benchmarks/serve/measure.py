@@ -241,8 +241,9 @@ class Bench:
         return replace(row.load, gap_s=each_s / row.opened["pace"])
 
     def _switch(self, row: Row, arm: Arm, repeat: int, attempt: int) -> dict[str, float]:
-        """Milliseconds until the first token beyond those of the base: for an adapter never seen, for one that others
-        have put out, and for one just used; and the longest step of running streams when one never seen comes."""
+        """Milliseconds until the first token: of an adapter just used, beyond those of the base; of one never seen,
+        and of one that others have put out, beyond one just used. And by how much running streams' longest step
+        grows when one never seen comes."""
         asks = row.load.asks(self.folder, repeat)
         named = checkpoints.adapters(self.folder, row.load.base, row.load.adapters, ranks=row.load.ranks)
         others, fresh = named[: row.opened["adapters_kept"] + 1], named[-1]
@@ -276,8 +277,8 @@ class Bench:
             shutil.rmtree(copy)
         cpu_s, wall_s = (sum(got[name] for got in used) for name in ("cpu_s", "wall_s"))
         return {
-            "cold_ms": cold - plain,
-            "host_ms": host - plain,
+            "cold_ms": cold - resident,
+            "host_ms": host - resident,
             "resident_ms": resident - plain,
             "stall_ms": stall,
             "wall_per_cpu": wall_s / max(cpu_s, 1e-9),

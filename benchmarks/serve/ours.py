@@ -48,7 +48,9 @@ class House:
         )
         tokenizer = Tokenizer.load(folder)
         self.engine: Engine = build(
-            load_base(folder, device=device.torch_device, dtype=getattr(torch, dtype)),
+            load_base(
+                folder, device=device.torch_device, dtype=getattr(torch, dtype), quantization=quantization
+            ),
             tokenizer,
             ChatTemplate.load(folder, tokenizer),
             base_digest=BASE_DIGEST,

@@ -26,8 +26,8 @@ FIGURES = {
     "tail_p50": "seconds to the first token, p50, the rarer half",
     "valid": "share of the replies that ended which follow the schema",
     "ended": "share of replies that ended within their tokens",
-    "cold_ms": "ms more than the base, adapter never seen",
-    "host_ms": "ms more than the base, adapter on the host",
+    "cold_ms": "ms more than resident, adapter never seen",
+    "host_ms": "ms more than resident, adapter on the host",
     "resident_ms": "ms more than the base, adapter resident",
     "stall_ms": "ms by which the longest step of others grows",
     "start_s": "seconds to the first token",
@@ -151,7 +151,7 @@ class Found:
             return None
         limits, shape, load = Limits(**found), checkpoints.SHAPES[row.load.base], row.load
         if figure == "prefill":
-            return limits.prefill(shape)
+            return limits.prefill(shape, load.shared + load.prompt)
         ranks = [load.ranks[i % len(load.ranks)] for i in range(load.adapters)]
         middle = load.shared + load.prompt + load.new // 2
         batch = min(load.requests, row.opened.get("max_running", 32))

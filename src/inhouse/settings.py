@@ -53,8 +53,8 @@ class Settings:
     quantization: str = "none"
     """none, int8 or int4 for a served base: fewer bits are faster and smaller, and answer a little differently."""
     lookup: str = "auto"
-    """auto, on or off: whether few sequences guess their next tokens from what stood before, which saves steps where a
-    reply repeats its prompt and changes no token; auto is on a processor."""
+    """auto, on or off: whether few sequences guess their next tokens from what stood before and from what a format
+    forces, which saves steps where a reply repeats its prompt and changes no token; auto is on a processor."""
     graphs: str = "auto"
     """auto: decoding steps are captured once and replayed where the device can. off: never. plain: filled up to the
     same shapes and run without capture, to look for a fault."""
@@ -99,6 +99,17 @@ class Settings:
     def database(self) -> str:
         """The database's URL, with the default filled in."""
         return self.database_url or f"sqlite:///{self.data_dir / 'inhouse.db'}"
+
+    @property
+    def arena_rows(self) -> int:
+        """Rank rows that a device has for adapters, with the default filled in: 64 adapters of rank 16, twice what the
+        default max_running can use in one step."""
+        return self.adapter_rows or 1024
+
+    @property
+    def most_pinned_rows(self) -> int:
+        """Rank rows that pinned adapters may take together: half, the rest is for whoever comes."""
+        return self.arena_rows // 2
 
     @property
     def artifacts_dir(self) -> Path:

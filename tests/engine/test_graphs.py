@@ -13,6 +13,7 @@ import torch
 from inhouse.device import Captured, Plain, describe
 from inhouse.engine import batch as batches
 from inhouse.engine import build as building
+from inhouse.engine.arena import Factors
 from inhouse.engine.engine import Engine
 from inhouse.engine.graphs import Inputs, Shape, Steps, _rounded
 from inhouse.errors import InvalidRequest
@@ -129,10 +130,13 @@ def decoding(engine: Engine, count: int) -> batches.Batch:
     for i in range(count):
         start(engine, call(f"d{i}", range(20 + i, 45 + 3 * i), adapter=(None, "small", "large")[i % 3]))
     while True:
-        plan = engine.scheduler.plan(0.0, engine.runner.library)
+        at_hand = engine.runner.library.at_hand()
+        plan = engine.scheduler.plan(0.0, at_hand)
         engine.runner.library.fetch(plan.wanted)
         for key, slot in plan.loads:
-            engine.runner.load(key, slot)
+            factors = at_hand[key]
+            assert isinstance(factors, Factors)
+            engine.runner.load(slot, factors)
         if not plan.rows:
             engine.runner.library.wait(1.0)
             continue

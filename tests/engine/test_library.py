@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from inhouse.engine.arena import row_bytes
-from inhouse.engine.library import Library
+from inhouse.engine.library import AtHand, Library
+from inhouse.engine.plan import Plan
 from inhouse.errors import BadCheckpoint, NotFound
 from inhouse.model.adapters import WEIGHTS
 from tests.engine.world import BASE_DIGEST, Answer, World, call, collect, run, start
@@ -75,6 +76,33 @@ def test_several_adapters_are_read_at_once(own: World) -> None:
     assert sorted(gate.read) == ["a0", "a1", "a2"]
 
 
+def test_an_adapter_that_is_dropped_behind_the_plan_is_loaded_all_the_same_and_no_step_reads_it(
+    own: World,
+) -> None:
+    engine = own.engine(adapter_rows=4)
+    library, plan_of = engine.runner.library, engine.scheduler.plan
+    readers: list[str] = []
+
+    def folder(digest: str) -> Path:
+        readers.append(threading.current_thread().name)
+        return own.adapter_folder(digest)
+
+    def plan_and_drop(now: float, at_hand: AtHand | None = None) -> Plan:
+        planned = plan_of(now, at_hand)
+        for key, _ in planned.loads:  # as a reader in its thread may, who needs the room
+            library.forget(key)
+        return planned
+
+    calls = [call(str(number), adapter=f"a{number % 4}") for number in range(8)]
+    for wanted in calls:
+        library.check(str(wanted.adapter))
+    library._folder_of = folder
+    engine.scheduler.plan = plan_and_drop  # type: ignore[method-assign]
+    answers = run(engine, *calls)
+    assert [answers[wanted.id].tokens for wanted in calls] == [[own.plainly(wanted)] for wanted in calls]
+    assert readers and all(name.startswith("engine-adapters") for name in readers), "a step read a disk"
+
+
 def test_an_adapter_that_cannot_be_read_faults_its_requests_alone_and_is_tried_again(own: World) -> None:
     engine = own.engine()
     calls = [call("bad", adapter="a0"), call("good", adapter="a1"), call("base")]
@@ -104,6 +132,15 @@ def test_the_library_is_bounded_by_bytes_and_keeps_the_last_used(own: World) -> 
     library = library_of(own, rows=9)
     for key in ("a0", "a1", "a2", "a0", "a3"):  # 2 + 4 + 3 rows, then 2 more
         library.read(key)
+    assert [key for key in ("a0", "a1", "a2", "a3") if key in library] == ["a0", "a2", "a3"]
+
+
+def test_what_a_step_loads_counts_as_used(own: World) -> None:
+    library = library_of(own, rows=9)
+    for key in ("a0", "a1", "a2"):
+        library.read(key)
+    library.touch(["a0", "nobody"])
+    library.read("a3")
     assert [key for key in ("a0", "a1", "a2", "a3") if key in library] == ["a0", "a2", "a3"]
 
 

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from inhouse.engine.engine import Engine
 from inhouse.engine.lookup import FIRST_WIDTH, REST, WIDEST, Lookup
 from inhouse.engine.pages import Pages
 from inhouse.engine.request import Request
 from inhouse.engine.scheduler import Scheduler
 from inhouse.engine.slots import Slots
 from inhouse.schema import EngineRequest, Sampling, Structure
+from inhouse.text.grammar import Matcher
 from tests.engine.world import Answer, World, call, run
+from tests.text.schemas import KEPT
 
 REPEATED = [*range(40, 52), *range(40, 52), *range(40, 47)]
 """A prompt that repeats itself, so that there is always something to guess."""
@@ -55,6 +58,60 @@ def test_guesses_grow_while_they_are_right_and_rest_when_they_are_not() -> None:
     lookup.learn(1, 0)
     assert all(not lookup.guess(tokens, 99) for _ in range(REST))
     assert len(lookup.guess(tokens, 99)) == 1
+
+
+def test_what_a_grammar_forces_is_tried_even_while_others_rest_and_as_far_as_guesses_fared() -> None:
+    lookup, tokens, forced = Lookup(), [1, 2, 3] * 9, tuple(range(20))
+    assert lookup.guess(tokens, 99, forced) == forced[:FIRST_WIDTH]
+    lookup.learn(FIRST_WIDTH, FIRST_WIDTH)
+    assert lookup.guess(tokens, 4, forced) == forced[:4]
+    while not lookup.rest:
+        lookup.learn(lookup.width, 0)
+    assert lookup.guess(tokens, 99) == () and lookup.guess(tokens, 99, forced) == forced[:1]
+
+
+FORCING = ("flat", "nested", "const", "enum", "escaped names", "one of", "recursion", "date-time", "unicode")
+"""Schemas whose replies are forced in part."""
+
+
+def formed(world: World, name: str, number: int) -> list[EngineRequest]:
+    """Two replies of a schema, greedy and at temperature 2, where chance alone decides."""
+    asked = Structure(param="response_format", json_schema=KEPT[name])
+    return [
+        call(f"{name} {heat}", max_new_tokens=90, temperature=heat, seed=number, structure=asked)
+        for heat in (0.0, 2.0)
+    ]
+
+
+def steps(engine: Engine, requests: Sequence[EngineRequest]) -> tuple[dict[str, Answer], float]:
+    before = engine.stats["steps_total"]
+    answers = run(engine, *requests)
+    return answers, engine.stats["steps_total"] - before
+
+
+def test_forced_tokens_save_steps_and_change_no_reply(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    forcing, plain = world.engine(lookup="on"), world.engine(lookup="off")
+    wanted = [formed(world, name, number) for number, name in enumerate(FORCING)]
+    forced, plainly, guessed = 0.0, 0.0, 0.0
+    for requests in wanted:
+        answers, count = steps(forcing, requests)
+        expected, more = steps(plain, requests)
+        forced, plainly = forced + count, plainly + more
+        for request in requests:
+            same(answers[request.id], expected[request.id])
+    monkeypatch.setattr(Matcher, "forced", lambda self: ())  # the control: what earlier text alone foretells
+    for requests in wanted:
+        guessed += steps(forcing, requests)[1]
+    assert forced < 0.85 * guessed and guessed <= plainly
+
+
+def test_a_reply_that_is_forced_whole_takes_few_steps(world: World) -> None:
+    text = "all of this, word for word"
+    asked = Structure(param="response_format", choice=(text,))
+    engine = world.engine(lookup="on")
+    answers, count = steps(engine, [call("a", structure=asked, max_new_tokens=90, logit_bias={})])
+    assert answers["a"].texts == {0: text} and answers["a"].finish == {0: "stop"}
+    assert count < len(answers["a"].tokens[0]), "it was drawn token by token"
 
 
 def calls(seed: int) -> list[EngineRequest]:
@@ -101,7 +158,7 @@ def test_wrong_guesses_change_no_token_either(
     plainly = run(world.engine(lookup="off"), *wanted)
     rng = random.Random(seed)
 
-    def anything(self: Lookup, tokens: Sequence[int], most: int) -> tuple[int, ...]:
+    def anything(self: Lookup, tokens: Sequence[int], most: int, forced: object = ()) -> tuple[int, ...]:
         return tuple(rng.randrange(3, 250) for _ in range(min(most, rng.randint(0, 8))))
 
     monkeypatch.setattr(Lookup, "guess", anything)

@@ -38,7 +38,7 @@ def mixtures(decoder: Decoder) -> list[Mixture]:
 @pytest.mark.parametrize("name", MIXTURES)
 def test_a_mixture_laid_out_while_it_is_read_is_still_transformers_own(name: str, tmp_path: Path) -> None:
     folder = saved_by_transformers(tmp_path / "base", name)
-    model, decoder = reference(folder), load_base(folder, serving="none")
+    model, decoder = reference(folder), load_base(folder, quantization="none")
     assert all(mixture.up.is_meta and mixture.down.is_meta for mixture in mixtures(decoder))
     with torch.no_grad():
         theirs = torch.cat([model(torch.tensor([tokens])).logits[0] for tokens in sequences()])
@@ -58,7 +58,7 @@ def test_laid_out_while_it_is_read_or_later_is_the_same(name: str, quantization:
         packed(folder)
     else:
         saved_by_transformers(folder, name)
-    at_once, later = load_base(folder, serving=quantization), load_base(folder)
+    at_once, later = load_base(folder, quantization=quantization), load_base(folder)
     later.serve(quantization)
     with torch.no_grad():
         assert torch.equal(at_once.score(sequences()), later.score(sequences()))
@@ -70,7 +70,7 @@ def test_laid_out_while_it_is_read_or_later_is_the_same(name: str, quantization:
 @pytest.mark.parametrize("family", ["qwen3_moe", "gpt_oss"])
 def test_experts_are_rounded_and_routers_are_not(family: str, quantization: str, tmp_path: Path) -> None:
     plain = load_base(base_folder(tmp_path / "base", family))
-    rounded = load_base(tmp_path / "base", serving=quantization)
+    rounded = load_base(tmp_path / "base", quantization=quantization)
     assert mixtures(rounded)
     for mixture in mixtures(rounded):
         assert mixture.served is not None and mixture.router.served is not None
@@ -117,7 +117,7 @@ def test_a_quantised_mixture_takes_the_memory_of_its_bits(family: str, way: str,
     shares = {}
     for quantization in ("none", "int8", "int4"):
         serving = quantization if way == "while it is read" else None
-        decoder = load_base(folder, dtype=torch.bfloat16, serving=serving)
+        decoder = load_base(folder, dtype=torch.bfloat16, quantization=serving)
         decoder.serve(quantization)
         shares[quantization] = expert_bytes(decoder) / whole
     # A scale of two bytes for 128 numbers, or for 64; and a router whose few outputs are filled up to a panel.
@@ -142,6 +142,6 @@ def test_experts_of_4_bits_become_numbers_one_at_a_time(
         return whole
 
     monkeypatch.setattr(weights, "dequantise", noted)
-    load_base(folder, dtype=torch.bfloat16, serving=quantization)
+    load_base(folder, dtype=torch.bfloat16, quantization=quantization)
     assert len(given) == 2 * 2 * 5
     assert max(alive) <= 1, "plain experts pile up"

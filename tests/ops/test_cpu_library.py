@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import mmap
 import os
-import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import torch
 
 from inhouse.ops.cpu import compile as compiling
 from inhouse.ops.cpu import library, memory
-from inhouse.ops.cpu.memory import LARGE, on_large_pages
+from inhouse.ops.cpu.memory import ALIGNMENT, CHUNK, LARGE, on_large_pages
 
 pytestmark = pytest.mark.skipif(library.compiler() is None, reason="there is no C++ compiler")
 
@@ -105,22 +107,29 @@ def test_large_pages_change_no_number(shape: tuple[int, int], dtype: torch.dtype
     numbers = torch.arange(shape[0] * shape[1]).remainder(251).view(shape).to(dtype)
     laid = on_large_pages(numbers.T)
     assert laid.is_contiguous() and torch.equal(laid, numbers.T)
-    assert laid.nbytes < LARGE or sys.platform != "linux" or laid.data_ptr() % LARGE == 0
 
 
-def test_a_shelf_holds_what_would_begin_many_pages_in_as_few_as_it_fills() -> None:
-    rows = [torch.full((1000, 600), float(i), dtype=torch.float16).T for i in range(8)]  # 1.1 MiB each
-    shelf = memory.Shelf(8)
-    laid = [shelf(tensor) for tensor in rows]
-    assert all(
-        torch.equal(there, tensor) and there.is_contiguous() for there, tensor in zip(laid, rows, strict=True)
-    )
-    assert len({there.untyped_storage().data_ptr() for there in laid}) == 1
-    assert laid[0].untyped_storage().nbytes() <= 8 * rows[0].nbytes + 2 * LARGE
-    assert sys.platform != "linux" or laid[0].data_ptr() % LARGE == 0
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="Linux alone has large pages to ask for")
+def test_tensors_share_large_pages_and_the_last_of_them_gives_them_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "_rooms", rooms := memory._Rooms())
+    numbers = torch.arange(3 * LARGE // 8).double()
+    laid = [on_large_pages(numbers) for _ in range(3)]
+    assert all(torch.equal(one, numbers) for one in laid)
+    places = [one.data_ptr() for one in laid]
+    assert places[0] % LARGE == 0 and all(place % ALIGNMENT == 0 for place in places)
+    assert all(later - sooner < numbers.nbytes + ALIGNMENT for sooner, later in pairwise(places))
+    wide = on_large_pages(torch.ones(CHUNK))  # more than a chunk: one of its own
+    assert bool((wide == 1).all())
+    chunk = rooms._chunk
+    assert chunk is not None and chunk() is not None
+    del wide
+    gc.collect()
+    assert chunk() is None and all(torch.equal(one, numbers) for one in laid)
 
 
 def test_without_the_call_memory_is_as_it_always_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_madvise", lambda: None)
+    monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
     numbers = torch.ones(2000, 1000)
     assert torch.equal(on_large_pages(numbers), numbers)

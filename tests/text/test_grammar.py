@@ -415,6 +415,38 @@ def test_a_mask_allows_just_what_can_be_taken(grammars: Grammars, tokenizer: Tok
     assert not free & {0, 1, END, *range(259, VOCABULARY)}, "special tokens, the end, and what is no token"
 
 
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_forced_is_what_every_reply_says_there(
+    grammars: Grammars, tokenizer: Tokenizer, name: str
+) -> None:
+    """Chance writes replies; wherever something is forced, the reply goes on with that text."""
+    start = matcher(grammars, json_schema=KEPT[name])
+    for seed in range(4):
+        text = wander(start, tokenizer, random.Random(seed))
+        if text is None:
+            continue
+        at, rest = start.clone(), text.encode()
+        while rest:
+            forced = b"".join(map(grammars.token_bytes, at.forced()))
+            assert rest.startswith(forced), (text, forced)
+            token = next(i for i in allowed(at) if i != END and rest.startswith(grammars.token_bytes(i)))
+            at.consume(token)
+            rest = rest.removeprefix(grammars.token_bytes(token))
+
+
+def test_something_is_forced_and_the_mask_lets_it_through(grammars: Grammars, tokenizer: Tokenizer) -> None:
+    at = matcher(grammars, json_schema=closed(name={"type": "string"}))
+    forced = at.forced()
+    assert tokenizer.decode(forced) == "{"
+    at = matcher(grammars, choice=["yes, indeed", "yes, please"])
+    forced = at.forced()
+    assert b"".join(map(grammars.token_bytes, forced)) == b"yes, "
+    for token in forced:
+        assert token in allowed(at)
+        at.consume(token)
+    assert at.forced() == ()
+
+
 def test_a_clone_goes_its_own_way(grammars: Grammars, tokenizer: Tokenizer) -> None:
     at = matcher(grammars, regex="ab|cd")
     a, b, c = (tokenizer.encode(letter, special=False)[0] for letter in "abc")

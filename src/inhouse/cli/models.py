@@ -1,4 +1,4 @@
-"""`inhouse models`: those that may be asked, removing one, and whether one does what it says.
+"""`inhouse models`: those that may be asked, removing one, pinning one, and whether one does what it says.
 
 It knows the client's Model and words for people.
 """
@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 
 from inhouse.cli.terminal import Json, connect, err, json_line, out, speaks_json, table, told, when
+from inhouse.client.model import Model
 
 app = typer.Typer(
-    name="models", help="The models you may ask; `verify NAME` looks whether one does what it says."
+    name="models",
+    help="The models you may ask; `verify NAME` looks whether one does what it says, `pin NAME` keeps it ready.",
 )
 
 MARKS = {True: ("ok", "green"), False: ("bad", "red"), None: ("-", "dim")}
@@ -27,7 +29,7 @@ def models(
     delete: Annotated[str | None, typer.Option(metavar="NAME", help="Remove a tuned model.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The models you may ask; `verify NAME` looks whether one does what it says."""
+    """The models you may ask; `verify NAME` looks whether one does what it says, `pin NAME` keeps it ready."""
     if context.invoked_subcommand is not None:
         return
     with connect() as client:
@@ -38,10 +40,35 @@ def models(
         found = client.models()
         if speaks_json(as_json):
             for m in found:
-                json_line({"name": m.name, "kind": m.kind, "base": m.base, "created_at": m.created_at})
+                known = {"name": m.name, "kind": m.kind, "base": m.base, "created_at": m.created_at}
+                json_line(known | {"pinned": m.pinned})
             return
-        rows = ([m.name, m.kind, m.base or "", when(m.created_at)] for m in found)
-        table(("model", "kind", "base", "since"), rows)
+        rows = ([m.name, m.kind, m.base or "", when(m.created_at), _pinned(m)] for m in found)
+        table(("model", "kind", "base", "since", "pinned"), rows)
+
+
+@app.command()
+@told
+def pin(
+    name: Annotated[
+        str,
+        typer.Argument(help="A tuned model; without the last part of its name, its newest version always."),
+    ],
+) -> None:
+    """Keep NAME's adapter on the device, however long nobody asks it."""
+    with connect() as client:
+        model = client.pin(name)
+    newest = "" if model.name == name else ", and so is each version that is published"
+    err.print(f"{model.name} is pinned{newest}.", markup=False, soft_wrap=True)
+
+
+@app.command()
+@told
+def unpin(name: Annotated[str, typer.Argument(help="The name that was pinned.")]) -> None:
+    """Let what was pinned by NAME make room again."""
+    with connect() as client:
+        client.unpin(name)
+    err.print(f"{name} is pinned no more.", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -64,3 +91,10 @@ def verify(
             out.print(f"     {tensor}", style="dim", markup=False, soft_wrap=True)
     if any(check.passed is False for check in checks):
         raise typer.Exit(1)
+
+
+def _pinned(model: Model) -> str:
+    """How a pin is drawn: by which name, where that is not the model's own."""
+    if model.pinned is None:
+        return ""
+    return "yes" if model.pinned == model.name else f"as {model.pinned}"

@@ -20,7 +20,7 @@ from inhouse.client.dataset import AsFacts, Dataset, upload
 from inhouse.client.generate import generate
 from inhouse.client.http import Address, Http
 from inhouse.client.job import Job
-from inhouse.client.model import Model
+from inhouse.client.model import Model, pin, unpin
 from inhouse.client.replies import Reply, Summary
 from inhouse.errors import InvalidRequest, ModelNotFound
 from inhouse.rows import Source
@@ -217,6 +217,19 @@ class Client:
         """
         body = {"name": name, "role": role} | ({"groups": [*groups]} if groups else {})
         return str(self._http.call("POST", "/v1/x/keys", body=body)["key"])
+
+    def pin(self, name: str) -> Model:
+        """Keep a tuned model's adapter on the device, however long nobody asks it. Needs an admin key.
+
+        `name` without its last part (`ft:base:project:suffix`) is all versions of the model: the newest is pinned, and
+        each that is published takes the pin over. Returns the model that is pinned now. Pinned adapters take at most
+        half of the device's rank rows; one more is refused.
+        """
+        return self.model(pin(self._http, name))
+
+    def unpin(self, name: str) -> None:
+        """Take a pin back, by the name it was made with. Needs an admin key."""
+        unpin(self._http, name)
 
     def close(self) -> None:
         """Let go of the connections. The server and its jobs go on."""

@@ -105,6 +105,8 @@ class Model:
     kind: str = "adapter"
     """base, adapter (learned weights beside a base), full (a base's own weights, tuned) or memory (facts)."""
     created_at: int = 0
+    pinned: str | None = None
+    """The name by which its adapter is pinned to the device; None: it is not."""
     about: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _http: Http = field(kw_only=True, repr=False, compare=False)
 
@@ -115,6 +117,7 @@ class Model:
             base=card.get("x_base"),
             kind=card.get("x_kind", "base"),
             created_at=int(card.get("created", 0)),
+            pinned=card.get("x_pinned"),
             about=card.get("x_about") or {},
             _http=http,
         )
@@ -216,6 +219,14 @@ class Model:
         reply = self._http.call("POST", "/v1/x/verify", body={"model": self.name})
         return [Check.from_wire(item) for item in reply["checks"]]
 
+    def pin(self) -> None:
+        """Keep its adapter on the device, however long nobody asks it; see `Client.pin`. Needs an admin key."""
+        pin(self._http, self.name)
+
+    def unpin(self) -> None:
+        """Let its adapter make room again. Needs an admin key."""
+        unpin(self._http, self.pinned or self.name)
+
     @overload
     def generate(
         self,
@@ -288,3 +299,13 @@ class Model:
             for choice in frame.get("choices", ()):
                 if piece := text(choice):
                     yield piece
+
+
+def pin(http: Http, name: str) -> str:
+    """Pin a model, or all versions of one, by name. Returns the model that is pinned now."""
+    return str(http.call("POST", "/v1/x/pins", body={"model": name})["model"])
+
+
+def unpin(http: Http, name: str) -> None:
+    """Take a pin back by the name it was made with."""
+    http.call("DELETE", f"/v1/x/pins/{quote(name, safe='')}")

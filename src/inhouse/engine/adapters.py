@@ -34,6 +34,8 @@ class Bank:
         self._device = decoder.device
         self._stacked: frozenset[int] = frozenset()
         self._stacks: dict[str, ops.Stack | None] = {}
+        self._last: tuple[list[tuple[int, ...]], Grouped | None] = [], None
+        """What was mixed last, and how: most steps' sequences are those of the step before."""
 
     def load(self, slot: int, factors: Factors) -> None:
         """Puts an adapter into a slot, in the place of whichever was there."""
@@ -43,11 +45,14 @@ class Bank:
     def release(self, slot: int) -> None:
         """Empties a slot."""
         self.arena.release(slot)
+        self._last = [], None
         if slot in self._stacked:
             self._stacked, self._stacks = frozenset(), {}
 
     def mix(self, slots: list[tuple[int, ...]]) -> Grouped | Stacked | None:
         """What to add to the linear layers when token i uses slots[i]; None when all tokens are the base's."""
+        if self._last[1] is not None and slots == self._last[0]:
+            return self._last[1]
         active = frozenset(slot for used in slots for slot in used)
         if not active:
             return None
@@ -56,7 +61,9 @@ class Bank:
             return self._stack(slots, active)
         widest = max(map(len, slots))
         uses = [Use.of(self.arena, [used[turn : turn + 1] for used in slots]) for turn in range(widest)]
-        return Grouped(self.arena, tuple(uses))
+        grouped = Grouped(self.arena, tuple(uses))
+        self._last = slots, grouped
+        return grouped
 
     def stack(self, linear: Linear) -> ops.Stack | None:
         """The stacked adapters' factors for a layer; None when none of them changes it."""

@@ -30,9 +30,6 @@ from inhouse.text.tokenizer import Tokenizer
 
 PAGE_SIZE = 16
 """Tokens a page: what a sequence wastes is half of it on average."""
-ADAPTER_ROWS = 1024
-"""Rank rows on the device where the settings name no number: 64 adapters of rank 16, twice what the default
-max_running can use in one step."""
 SPARE_ROWS = 1 / 4
 """Rows that the arena has beyond those, so that gaps are found and hardly anything is ever moved. With adapters of
 ranks 4 to 64 coming and going at random, a load moves others in 19 of 100 cases without spare rows (644 rows of 1024
@@ -86,11 +83,11 @@ def build(
         memory=None if banks is None else Memory(banks, library),
         proof=Proof(decoder, library),
     )
-    rows = settings.adapter_rows or ADAPTER_ROWS
+    rows = settings.arena_rows
     together = int(max(ADAPTER_SHARE * decoder.weight_bytes, ADAPTER_BYTES) / row_bytes(decoder))
     scheduler = Scheduler(
         pages,
-        Slots(rows, together=together),
+        Slots(rows, together=together, most_kept=settings.most_pinned_rows),
         max_running=settings.max_running,
         token_budget=token_budget,
         base_digest=base_digest,

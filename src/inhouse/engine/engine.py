@@ -15,8 +15,9 @@ It knows no sockets and no threads: all but `intake` and `stats` belongs to the 
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,8 +25,10 @@ from torch import Tensor
 
 from inhouse.engine import batch as batches
 from inhouse.engine import sampler
+from inhouse.engine.arena import Factors
 from inhouse.engine.faults import around_request
 from inhouse.engine.intake import Intake
+from inhouse.engine.library import AtHand
 from inhouse.engine.plan import Plan, Row
 from inhouse.engine.request import Request, Sequence
 from inhouse.engine.runner import Output, Runner
@@ -33,6 +36,8 @@ from inhouse.engine.sampler import Draw, Glance
 from inhouse.engine.scheduler import Scheduler
 from inhouse.engine.voice import Voice
 from inhouse.schema import Delta, EngineDone, EngineFault, EngineFrame, Usage
+
+log = logging.getLogger(__name__)
 
 ARRIVAL_S = 0.02
 """How long a step with nothing to run waits for an adapter from disk, before commands are looked at again."""
@@ -113,10 +118,23 @@ class Engine:
             self._forget(request)
             self._note()
 
+    def keep(self, wants: Mapping[str, int]) -> None:
+        """These adapters stay on the device from now on, used or not, and no others do. wants: key → rank rows; all
+        together at most `most_kept`."""
+        self.scheduler.slots.keep(wants)
+        self._note()
+
+    @property
+    def most_kept(self) -> int:
+        """Rank rows that kept adapters may take."""
+        return self.scheduler.slots.most_kept
+
     def step(self) -> list[Reply]:
         """Runs every planned row through the model once."""
         library = self.runner.library
-        plan, replies = self._loaded(self.scheduler.plan(self._clock(), library))
+        at_hand = library.at_hand()
+        plan, replies = self._loaded(self.scheduler.plan(self._clock(), at_hand), at_hand)
+        library.touch(key for key, _ in plan.loads)
         library.fetch(plan.wanted)
         if not plan.rows and plan.wanted:
             library.wait(ARRIVAL_S)
@@ -130,14 +148,16 @@ class Engine:
         self._note()
         return replies
 
-    def _loaded(self, plan: Plan) -> tuple[Plan, list[Reply]]:
-        """Puts the plan's new adapters into their slots. Where one fails, its requests fail, and only they."""
+    def _loaded(self, plan: Plan, at_hand: AtHand) -> tuple[Plan, list[Reply]]:
+        """Puts the plan's new adapters into their slots, out of what was at hand when it was made. Where one fails, its
+        requests fail, and only they."""
         replies: list[Reply] = []
         rows = plan.rows
         for slot in plan.evicted:
             self.runner.empty(slot)
         for key, slot in plan.loads:
-            fault = around_request(key, partial(self.runner.load, key, slot))
+            found = at_hand[key]
+            fault = found if isinstance(found, EngineFault) else self._loading(key, slot, found)
             if fault is None:
                 self._loads += 1
                 continue
@@ -145,7 +165,11 @@ class Engine:
                 replies.append(self._fail(request, fault))
             rows = tuple(row for row in rows if key not in row.sequence.request.keys)
             self.scheduler.slots.forget(key)
+            log.warning("adapter %s could not be loaded: %s", key, fault.message)
         return replace(plan, rows=rows), replies
+
+    def _loading(self, key: str, slot: int, factors: Factors) -> EngineFault | None:
+        return around_request(key, partial(self.runner.load, slot, factors))
 
     def _draw(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> dict[Sequence, list[Draw]]:
         """Each sequence's next token, and one more behind each guess that was right."""
@@ -241,6 +265,7 @@ class Engine:
             "pages_free": scheduler.pages.free,
             "pages_total": scheduler.pages.count,
             "adapters_resident": scheduler.slots.resident,
+            "adapters_pinned": scheduler.slots.kept,
             "preemptions_total": scheduler.preemptions,
             "adapter_loads_total": self._loads,
             "prefix_tokens_total": scheduler.reused_tokens,

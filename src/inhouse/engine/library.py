@@ -2,14 +2,15 @@
 keeps the last used in this machine's memory, ready to be copied.
 
 It knows where they come from and the base; it knows no slots. Safe to use from several threads. `check` reads a
-header and refuses what does not fit; `fetch` asks for numbers and returns at once, so a step never waits for a disk.
+header and refuses what does not fit; `fetch` asks for numbers and returns at once; `at_hand` is what a step may load,
+and stays so while others come and go. So a step never waits for a disk.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,8 @@ KEPT_BYTES = 2 * 2**30
 READERS = 4
 """Threads that read: a disk answers several at once, and parsing lets go of the interpreter."""
 
+AtHand = Mapping[str, Factors | EngineFault]
+"""Key → the adapter, or why it cannot be had."""
 ExpertOf = Callable[[str, int], bytes | None]
 """A fact's id and version → its expert's bytes; None where it has none, or has it no more."""
 
@@ -84,6 +87,18 @@ class Library:
                 if key not in self and key not in self._reading:
                     self._reading.add(key)
                     self._pool.submit(self._read_behind, key)
+
+    def at_hand(self) -> AtHand:
+        """What is in memory now. Whoever holds this holds the adapters: nothing that is dropped meanwhile is missed."""
+        with self._changed:
+            return {**self._kept, **self._faults}
+
+    def touch(self, keys: Iterable[str]) -> None:
+        """Notes that these were just used: of what is kept, others make room first."""
+        with self._changed:
+            for key in keys:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
 
     def wait(self, timeout_s: float) -> None:
         """Returns when an adapter that was asked for has arrived, or after the time."""
@@ -156,7 +171,7 @@ class Library:
         )
 
     def _adapter(self, digest: str) -> Adapter:
-        adapter = Adapter.read(self._folder_of(digest), self._decoder)
+        adapter = Adapter.read(self._folder_of(digest), self._decoder, as_stored=True)
         self._refuse_another_base(digest, adapter.notes.get("base_digest"))
         return adapter
 

@@ -13,7 +13,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -62,11 +62,18 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Keep these adapters on the device, by key with their rank rows, and no others."""
+
+    wants: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Take no new requests and end; the second time, end now."""
 
 
-Command = Add | Cancel | Stop
+Command = Add | Cancel | Keep | Stop
 """What the engine's thread is asked to do."""
 
 

@@ -2,6 +2,7 @@
 
 Pure: tokens and counts. A guess costs a little when it is wrong and saves steps when it is right, as when a reply
 repeats its prompt: extraction, rewriting, code. So how far a sequence guesses ahead follows how its guesses fared.
+What a grammar forces is a guess as well: a model may cut the same text into other tokens.
 
 Source: Saxena, "Prompt Lookup Decoding", 2023; Leviathan et al., "Fast Inference from Transformers via Speculative
 Decoding", 2023, for why the tokens stay the same.
@@ -34,9 +35,12 @@ class Lookup:
     _after: dict[tuple[int, ...], int] = field(default_factory=dict)
     """Tokens in a row → the place behind their latest occurrence that has something behind it."""
 
-    def guess(self, tokens: Sequence[int], most: int) -> tuple[int, ...]:
-        """Up to `most` tokens that may follow; none while it rests or knows nothing."""
+    def guess(self, tokens: Sequence[int], most: int, forced: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Up to `most` tokens that may follow; none while it rests or knows nothing. forced: those that a grammar
+        leaves no other text for, which are tried even then."""
         self._note(tokens)
+        if forced:
+            return forced[: min(self.width, most)]
         if self.rest:
             self.rest -= 1
             return ()

@@ -44,4 +44,5 @@ class Plan:
     evicted: tuple[int, ...] = ()
     """Slots to empty before the loads."""
     wanted: tuple[str, ...] = ()
-    """Adapters that waiting sequences will need, to be brought into this machine's memory, the soonest first."""
+    """Adapters that are kept on the device, or that waiting sequences will need, to be brought into this machine's
+    memory, the soonest first."""

@@ -14,12 +14,14 @@ from inhouse import ops
 from inhouse.device import Capture, Plain
 from inhouse.engine import sampler
 from inhouse.engine.adapters import Bank
+from inhouse.engine.arena import Factors
 from inhouse.engine.batch import Batch
 from inhouse.engine.cache import Cache
 from inhouse.engine.graphs import Steps
 from inhouse.engine.library import Library
 from inhouse.engine.request import Sequence
 from inhouse.engine.sampler import Score
+from inhouse.engine.whole import Whole
 from inhouse.model.decoder import Decoder
 from inhouse.ops.registry import REFERENCE
 
@@ -55,6 +57,7 @@ class Runner:
         self.cache = cache
         self.library = library
         self.bank = Bank(decoder, adapter_rows)
+        self.whole = Whole.of(decoder, cache, self.bank.arena)
         self.steps: Steps | None = None
         if capture is not None:
             is_plain = ops.kernels.choose("grouped_lora", decoder.device).name == REFERENCE
@@ -66,9 +69,9 @@ class Runner:
                 with_adapters=not is_plain or isinstance(capture, Plain),
             )
 
-    def load(self, key: str, slot: int) -> None:
-        """Copies an adapter or an expert from this machine's memory into a slot. Raises NotFound or BadCheckpoint."""
-        self.bank.load(slot, self.library.read(key))
+    def load(self, slot: int, factors: Factors) -> None:
+        """Copies an adapter or an expert from this machine's memory into a slot."""
+        self.bank.load(slot, factors)
         if self.steps is not None:
             self.steps.table.load(slot)
 
@@ -84,10 +87,12 @@ class Runner:
         ready = None if self.steps is None else self.steps.run(batch)
         if ready is not None:
             return Output(ready, [])
-        batch = batch.to(self.decoder.device)
-        hidden = self.decoder.forward(
-            batch.tokens, batch.positions, batch.attend, self.bank.mix(batch.slots), batch.rows
-        )  # [N + M, D]
+        batch, adapters = batch.to(self.decoder.device), self.bank.mix(batch.slots)
+        hidden = None if self.whole is None else self.whole.run(batch, adapters)
+        if hidden is None:
+            hidden = self.decoder.forward(
+                batch.tokens, batch.positions, batch.attend, adapters, batch.rows
+            )  # [N + M, D]
         drawing, scoring = hidden.tensor_split([len(batch.drawing)])
         return Output(self.decoder.logits(drawing), self._scores(scoring, batch.scoring))
 

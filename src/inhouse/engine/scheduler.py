@@ -106,7 +106,8 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        return bool(self._requests)
+        """Whether a request waits or runs, or a kept adapter is yet to be loaded."""
+        return bool(self._requests or self.slots.missing)
 
     @property
     def running(self) -> int:
@@ -248,7 +249,8 @@ class Scheduler:
         sparing = self.pages.count if len(self._queue) else len(self._running)
         for sequence in [sequence for sequence in step.counts if sequence.pending == 1]:
             room = min(sequence.request.limit - sequence.length - 1, step.left)
-            drafts = sequence.lookup.guess(sequence.tokens, room) if room > 0 else ()
+            forced = () if sequence.matcher is None else sequence.matcher.forced()
+            drafts = sequence.lookup.guess(sequence.tokens, room, forced) if room > 0 else ()
             if drafts and self.pages.reserve_blank(sequence, sequence.length + len(drafts), sparing=sparing):
                 step.drafts[sequence] = drafts
                 self._give(sequence, 1 + len(drafts), step)
@@ -287,10 +289,11 @@ class Scheduler:
         return step.at_hand is None or all(key in step.at_hand for key in absent)
 
     def _wanted(self, step: _Step) -> dict[str, None]:
-        """Adapters, not on the device, of the sequences that are next."""
+        """Adapters, not on the device, that are kept there or are those of the sequences that are next."""
         turns = self._queue.turns((), passed_before=step.now - self.patience_s)
         keys = (key for sequence in islice(turns, LOOK_AHEAD) for key in sequence.request.keys)
-        return dict.fromkeys(key for key in keys if self.slots.slot(key) is None)
+        absent = (key for key in keys if self.slots.slot(key) is None)
+        return dict.fromkeys([*self.slots.missing, *absent])
 
     def _give(self, sequence: Sequence, count: int, step: _Step) -> None:
         more = count - step.counts.get(sequence, 0)
@@ -302,6 +305,7 @@ class Scheduler:
         if any(not sequence.is_urgent for sequence in step.counts):
             self._batch_ran_at = step.now
         rows = sorted(step.counts, key=lambda sequence: sequence.slots)
+        step.loads += self.slots.bring(step.at_hand)
         found = [(key, self.slots.slot(key)) for key in dict.fromkeys(step.loads)]
         return Plan(
             tuple(self._row(sequence, step) for sequence in rows),

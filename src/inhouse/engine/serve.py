@@ -7,14 +7,14 @@ queue, frames go out to the listener's loop, and with nothing to do the thread s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from inhouse.engine.engine import Engine, Reply
 from inhouse.engine.faults import around_request, fault_of
-from inhouse.engine.listener import Add, Cancel, Command, Listener, Stop
+from inhouse.engine.listener import Add, Cancel, Command, Keep, Listener, Stop
 from inhouse.engine.request import Request
 from inhouse.errors import Draining, InhouseError, Unavailable
 from inhouse.schema import EngineFault, EngineFrame
@@ -63,6 +63,10 @@ class EngineServer:
         """Takes no new requests and lets running ones end. Called again, ends them at once."""
         self._inbox.put(Stop())
 
+    def keep(self, wants: Mapping[str, int]) -> None:
+        """These adapters stay on the device from now on, and no others. Any thread may say so; see `Engine.keep`."""
+        self._inbox.put(Keep(wants))
+
     def _obey(self) -> None:
         """Carries out what was asked for; sleeps until something is when there is nothing else to do."""
         if not self._engine.has_work:
@@ -80,6 +84,8 @@ class EngineServer:
                 self._add(request)
             case Cancel(request_id):
                 self._engine.cancel(request_id)
+            case Keep(wants):
+                self._engine.keep({} if self._end_at is not None else wants)
             case Stop():
                 self._begin_end()
 
@@ -95,6 +101,7 @@ class EngineServer:
     def _begin_end(self) -> None:
         """The first time: no new requests, and the running ones get drain_s. The second time: now."""
         self._end_at = self._clock() + (self._drain_s if self._end_at is None else 0.0)
+        self._engine.keep({})  # nothing more is loaded for those who may come
         self._listener.refuse(
             Draining("The engine is shutting down. Send the request again.", retry_after_s=1.0)
         )

@@ -64,8 +64,8 @@ class Adapter:
         return self.scales.get(module, self.alpha / self.rank)
 
     @classmethod
-    def read(cls, folder: Path, decoder: Decoder) -> Adapter:
-        """Reads any PEFT LoRA folder made for this decoder's base.
+    def read(cls, folder: Path, decoder: Decoder, *, as_stored: bool = False) -> Adapter:
+        """Reads any PEFT LoRA folder made for this decoder's base: in float32, or in the types of the file.
 
         Raises BadCheckpoint listing every tensor that is missing, unknown or of another shape.
         """
@@ -76,9 +76,11 @@ class Adapter:
         except SafetensorError as e:
             raise BadCheckpoint(f"{folder / WEIGHTS} is damaged ({e}). Fetch it again.") from e
         tensors = {
-            name: tuple(stored[f"{MODULE_PREFIX}{name}.lora_{factor}.weight"].float() for factor in "AB")
+            name: tuple(stored[f"{MODULE_PREFIX}{name}.lora_{factor}.weight"] for factor in "AB")
             for name in shape.ranks
         }
+        if not as_stored:
+            tensors = {name: tuple(factor.float() for factor in pair) for name, pair in tensors.items()}
         notes = read_json(folder / NOTES) if (folder / NOTES).is_file() else {}
         return cls(shape.rank, shape.alpha, tensors, notes, shape.scales)  # type: ignore[arg-type]
 

@@ -26,15 +26,21 @@ TakeEach = Callable[[str, tuple[int, ...]], Iterable[Tensor]]
 
 
 def build(
-    config: ModelConfig, take: Take, take_each: TakeEach | None = None, *, serving: str | None = None
+    config: ModelConfig,
+    take: Take,
+    finish: Callable[[Block], None] = lambda _: None,
+    *,
+    take_each: TakeEach | None = None,
+    quantization: str | None = None,
 ) -> Decoder:
     """A decoder whose tensors all come from `take` and `take_each`, asked for once each and in a fixed order.
 
-    take_each  by default takes the stack whole
-    serving    lays every block out for serving as soon as it is built, rounded to this quantization, so that no more
-               than a block, or a single expert, is ever there in its plain form; None leaves all plain
+    finish        gets each block before the next is asked for
+    take_each     by default takes the stack whole
+    quantization  lays a mixture's experts out for serving as they are taken, so that one at a time is there in its
+                  plain form; None leaves them plain
     """
-    mixture = partial(_mixture, config, take=take, take_each=take_each or take, serving=serving)
+    mixture = partial(_mixture, config, take=take, take_each=take_each or take, quantization=quantization)
     names, vocabulary = config.names, (config.vocab_size, config.width)
     embedding = take(f"{names.embedding}.weight", vocabulary)
     positions = None
@@ -43,15 +49,11 @@ def build(
     blocks = []
     for i in range(config.layers):
         blocks.append(_block(config, i, take, mixture))
-        if serving is not None:
-            blocks[-1].serve(serving)
+        finish(blocks[-1])
     norm = _norm(config, names.norm, config.width, take)
     head = embedding if config.tie_embeddings else take(f"{names.head}.weight", vocabulary)
     rotation = Rotation(config.ropes, embedding.device) if config.ropes else None
-    decoder = Decoder(config, embedding, positions, blocks, norm, head, rotation)
-    if serving is not None:
-        decoder.serve(serving)
-    return decoder
+    return Decoder(config, embedding, positions, blocks, norm, head, rotation)
 
 
 def fresh(config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32) -> Decoder:
@@ -176,7 +178,7 @@ def _mixture(
     *,
     take: Take,
     take_each: TakeEach,
-    serving: str | None,
+    quantization: str | None,
 ) -> Mixture:
     names, count, middle, width = config.names.experts, experts.count, experts.width, config.width
     assert names is not None, "a mixture without names"
@@ -200,7 +202,7 @@ def _mixture(
 
     def stack(matrices: Iterable[Tensor], *shape: int) -> Tensor:
         """[E, O, I] of them, or an empty one of that shape where they are to be laid out otherwise."""
-        if serving is not None:
+        if quantization is not None:
             return router.weight.new_empty(count, *shape, device="meta")
         whole = router.weight.new_empty(count, *shape)
         for e, matrix in enumerate(matrices):
@@ -217,8 +219,8 @@ def _mixture(
         is_normalised=experts.is_normalised,
         middle=_middle(config),
     )
-    if serving is not None:
-        mixture.lay_out(ups, downs, serving)
+    if quantization is not None:
+        mixture.lay_out(ups, downs, quantization)
     return mixture
 
 

@@ -113,9 +113,7 @@ class Linear:
         return (self.served or self.weight).nbytes
 
     def serve(self, quantization: str) -> None:
-        """Lays the weight out for serving, and lets go of the plain one. Done once."""
-        if self.served is not None:
-            return
+        """Lays the weight out for serving, and lets go of the plain one."""
         self.served = ops.for_serving(self.weight, quantization)
         self.weight = self.weight.to("meta")
 
@@ -282,8 +280,8 @@ class Mixture:
         return ()
 
     def serve(self, quantization: str) -> None:
-        """Lays router and experts out for serving, and lets go of the plain ones. Done once. The router is never
-        rounded: who is chosen should not hang on that."""
+        """Lays router and experts out for serving, and lets go of the plain ones. The router is never rounded: who
+        is chosen should not hang on that. Experts may lie there already."""
         if self.served is None:
             self.lay_out(self.up, self.down, quantization)
         self.router.serve("none")
@@ -346,7 +344,9 @@ class Block:
         return _through(self.mlp_post_norm, self.mlp(_through(self.mlp_norm, x), adapters))
 
     def serve(self, quantization: str) -> None:
-        """Lays the matrices out for serving."""
+        """Lays the matrices out for serving, once."""
+        if self.attention.out.served is not None:
+            return
         self.attention.qkv.serve(quantization)
         self.attention.out.serve(quantization)
         self.mlp.serve(quantization)

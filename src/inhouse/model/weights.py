@@ -23,7 +23,9 @@ from inhouse.errors import BadCheckpoint, StorageFull
 from inhouse.model.build import build, checkpoint_tensors
 from inhouse.model.config import ModelConfig, read_json
 from inhouse.model.decoder import Decoder
+from inhouse.model.layers import Block
 from inhouse.model.mxfp4 import dequantise
+from inhouse.ops.cpu.memory import give_back
 
 MAX_HEADER_BYTES = 8 * 2**20
 MAX_TENSORS = 100_000
@@ -31,6 +33,11 @@ UNSAFE_SUFFIXES = (".py", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
+_TYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+"""A safetensors header's words for types; what it calls otherwise are bytes here."""
 SIDE_FILES = (
     CONFIG,
     "generation_config.json",
@@ -47,10 +54,12 @@ def load_base(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    serving: str | None = None,
+    quantization: str | None = None,
 ) -> Decoder:
-    """The decoder of a Hugging Face folder; where `serving` is a quantization, laid out for it while it is read, so
-    that it is never there as a whole in its plain form. Raises BadCheckpoint naming the file, the fault and the cure.
+    """The decoder of a Hugging Face folder. Raises BadCheckpoint naming the file, the fault and the cure.
+
+    With a quantization, "none" included, it is for serving alone (see `Decoder.serve`): each block is laid out as soon
+    as it is read, and each expert of a mixture, so that hardly more is in memory than will be served.
     """
     refuse_unsafe(folder)
     config = ModelConfig.load(folder)
@@ -66,8 +75,15 @@ def load_base(
             for matrix in tensors.take(name, shape):
                 yield matrix.to(device=device, dtype=dtype)
 
-    decoder = build(config, take, take_each, serving=serving)
+    def serve(block: Block) -> None:
+        if quantization is not None:
+            block.serve(quantization)
+            give_back()
+
+    decoder = build(config, take, serve, take_each=take_each, quantization=quantization)
     tensors.finish([f"{config.names.head}.weight"] if config.tie_embeddings else [])
+    if quantization is not None:
+        decoder.serve(quantization)
     return decoder
 
 
@@ -159,21 +175,45 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def _start_of_numbers(file: Path) -> int:
+    with file.open("rb") as f:
+        return 8 + int(struct.unpack("<Q", f.read(8))[0])
+
+
+def _read(file: Path, start: int, about: dict[str, Any]) -> Tensor:
+    """A tensor's numbers. Read, not mapped: what is not needed any more is gone at once, and a file that is cut or
+    written over later harms nobody."""
+    dtype = _TYPES.get(about["dtype"], torch.uint8)
+    first, last = about["data_offsets"]
+    numbers = bytearray(last - first)
+    with file.open("rb") as f:
+        f.seek(start + first)
+        if f.readinto(numbers) != len(numbers):
+            raise BadCheckpoint(f"{file}: cut short while it was read. Fetch it again.")
+    if not numbers:
+        return torch.empty(about["shape"], dtype=dtype)
+    return torch.frombuffer(numbers, dtype=dtype).view(about["shape"])
+
+
 class _Tensors:
     """The tensors of all shards; each may be taken once, and none may be left over."""
 
     def __init__(self, folder: Path, config: ModelConfig) -> None:
         self.folder = folder
         self.names = config.names
-        self.files: dict[str, Any] = {}
+        self.files: dict[str, tuple[Path, int, dict[str, Any]]] = {}
+        """Full name → its file, where numbers begin there, and what the header says of it"""
         for file in shard_files(folder):
-            read_header(file)
+            header = read_header(file)
             try:
-                opened = safe_open(file, framework="pt")
+                with safe_open(file, framework="pt"):  # it checks types, shapes and places against each other
+                    pass
             except (SafetensorError, OSError) as e:
                 raise BadCheckpoint(f"{file}: damaged or cut short ({e}). Fetch it again.") from e
-            for name in opened.keys():  # noqa: SIM118 - not a dict
-                self.files[self._full(name)] = (opened, name)
+            start = _start_of_numbers(file)
+            for name, about in header.items():
+                if name != "__metadata__":
+                    self.files[self._full(name)] = (file, start, about)
 
     def has(self, name: str) -> bool:
         return name in self.files
@@ -204,8 +244,7 @@ class _Tensors:
     def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
         if name not in self.files:
             raise BadCheckpoint(f"{self.folder}: tensor {name} is missing, so the model cannot be whole.")
-        opened, stored = self.files.pop(name)
-        tensor: Tensor = opened.get_tensor(stored)
+        tensor = _read(*self.files.pop(name))
         if tuple(tensor.shape) != shape:
             raise BadCheckpoint(
                 f"{self.folder}: {name} has shape {tuple(tensor.shape)}, config.json says {shape}."

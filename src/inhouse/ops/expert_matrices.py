@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inhouse.ops.cpu.memory import Shelf
 from inhouse.ops.matrix import Matrix, for_serving
 from inhouse.ops.mixture import ExpertMatrices, Uses
 from inhouse.ops.probe import made
@@ -89,9 +88,10 @@ def experts_for_serving(
 def each_alone(
     weights: Iterable[Tensor], count: int, biases: Tensor | None, quantization: str = "none"
 ) -> EachAlone:
-    """Every matrix in the form that the registry chooses for one, all of them in one stretch of memory."""
-    shelf = Shelf(count)
-    return EachAlone([for_serving(weight, quantization, shelf) for weight in weights], biases)
+    """Every matrix in the form that the registry chooses for one."""
+    matrices = [for_serving(weight, quantization) for weight in weights]
+    assert len(matrices) == count, f"{len(matrices)} experts where {count} are due"
+    return EachAlone(matrices, biases)
 
 
 def _apart(biases: Tensor | None, count: int) -> Sequence[Tensor | None]:

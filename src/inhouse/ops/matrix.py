@@ -17,7 +17,6 @@ from inhouse.device import Device, cpu_flags
 from inhouse.errors import InvalidRequest
 from inhouse.ops.cpu import library
 from inhouse.ops.cpu.linear import PackedCodes, PackedMatrix
-from inhouse.ops.cpu.memory import Lay, on_large_pages
 from inhouse.ops.probe import made
 from inhouse.ops.quantised import Codes, quantise, quantised_linear
 from inhouse.ops.registry import Implementation, Kernel, kernels
@@ -45,7 +44,7 @@ class Plain:
 
     form = "plain"
 
-    def __init__(self, weight: Tensor, lay: Lay = on_large_pages) -> None:
+    def __init__(self, weight: Tensor) -> None:
         if weight.device.type == "cpu" and weight.dtype is torch.float32:
             # Column by column: 2.0 ms instead of 3.1 for 45 MB and one row, and no slower for many.
             weight = weight.t().contiguous().t()
@@ -77,7 +76,7 @@ class Reordered:
 class Rounded:
     """8 or 4 bits a number, a byte each, multiplied by torch: small, but not fast."""
 
-    def __init__(self, codes: Codes, lay: Lay = on_large_pages) -> None:
+    def __init__(self, codes: Codes) -> None:
         self._codes = codes
         self.form = f"int{codes.bits}, plain"
 
@@ -89,9 +88,8 @@ class Rounded:
         return quantised_linear(x, self._codes, bias)
 
 
-def for_serving(weight: Tensor, quantization: str = "none", lay: Lay = on_large_pages) -> Matrix:
-    """The form that the registry chooses for where it lies. weight [O, I] float32 or bfloat16; `lay` finds the place
-    for its numbers where the kernels for processors want them in an order of their own.
+def for_serving(weight: Tensor, quantization: str = "none") -> Matrix:
+    """The form that the registry chooses for where it lies. weight [O, I] float32 or bfloat16.
 
     Raises InvalidRequest for a quantization that there is not.
     """
@@ -101,7 +99,7 @@ def for_serving(weight: Tensor, quantization: str = "none", lay: Lay = on_large_
             param="quantization",
         )
     op = "linear" if quantization == "none" else f"linear_{quantization}"
-    laid_out: Matrix = kernels.kernel(op, weight.device)(weight, lay)
+    laid_out: Matrix = kernels.kernel(op, weight.device)(weight)
     return laid_out
 
 
@@ -114,20 +112,20 @@ def can_reorder() -> bool:
         return False
 
 
-def _packed(weight: Tensor, lay: Lay = on_large_pages) -> Matrix:
-    return PackedMatrix(weight, lay) if weight.dtype in (torch.float32, torch.bfloat16) else Plain(weight)
+def _packed(weight: Tensor) -> Matrix:
+    return PackedMatrix(weight) if weight.dtype in (torch.float32, torch.bfloat16) else Plain(weight)
 
 
-def _reordered(weight: Tensor, lay: Lay = on_large_pages) -> Matrix:
-    return Reordered(weight) if weight.dtype is torch.bfloat16 else _otherwise(weight, lay)
+def _reordered(weight: Tensor) -> Matrix:
+    return Reordered(weight) if weight.dtype is torch.bfloat16 else _otherwise(weight)
 
 
-def _otherwise(weight: Tensor, lay: Lay) -> Matrix:
-    return Plain(weight) if library.load() is None else _packed(weight, lay)
+def _otherwise(weight: Tensor) -> Matrix:
+    return Plain(weight) if library.load() is None else _packed(weight)
 
 
-def _rounded(bits: int, form: Callable[[Codes, Lay], Matrix]) -> Implementation:
-    return lambda weight, lay=on_large_pages: form(quantise(weight, bits), lay)
+def _rounded(bits: int, form: Callable[[Codes], Matrix]) -> Implementation:
+    return lambda weight: form(quantise(weight, bits))
 
 
 def _against_reordering(device: Device) -> str:

@@ -215,4 +215,16 @@ def _0002_facts(conn: sa.Connection) -> None:
     )
 
 
-MIGRATIONS: list[Migration] = [_0001_first, _0002_facts]
+def _0003_pins(conn: sa.Connection) -> None:
+    _run(
+        conn,
+        """
+        CREATE TABLE pins (
+            {seq}, project TEXT NOT NULL, name TEXT NOT NULL, created_at DOUBLE PRECISION NOT NULL
+        );
+        CREATE UNIQUE INDEX pins_by_name ON pins (project, name);
+        """,
+    )
+
+
+MIGRATIONS: list[Migration] = [_0001_first, _0002_facts, _0003_pins]

@@ -136,6 +136,16 @@ models = sa.Table(
     sa.Index("models_by_digest", "digest"),
 )
 
+pins = sa.Table(
+    "pins",
+    metadata,
+    _seq(),
+    _text("project"),
+    _text("name"),
+    _time("created_at"),
+    sa.Index("pins_by_name", "project", "name", unique=True),
+)
+
 replicas = sa.Table(
     "replicas",
     metadata,

@@ -59,6 +59,11 @@ class Matcher:
         self._check()
         return bits
 
+    def forced(self) -> tuple[int, ...]:
+        """The tokens of the text that must come next, cut as the tokenizer cuts it; none where there is a choice. The
+        mask may allow other cuts of the same text."""
+        return tuple(self._inner.compute_ff_tokens())
+
     def consume(self, token: int) -> None:
         """Takes the token that comes next."""
         if token in self._tokens.eos_tokens and not self._inner.is_accepting():

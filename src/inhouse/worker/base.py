@@ -61,8 +61,7 @@ def open_base(
 ) -> OpenBase:
     """Loads a base onto the device the settings name. Raises BadCheckpoint when it is unsafe or not whole.
 
-    What it is computed in is the device's choice, or `serving_dtype`'s where it is opened for serving; then it is also
-    laid out, and rounded as the settings say, while it is read.
+    What it is computed in is the device's choice, or `serving_dtype`'s where it is opened for serving.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -71,8 +70,8 @@ def open_base(
     folder = folder_of(card, artifacts)
     tokenizer = Tokenizer.load(folder)
     dtype = serving_dtype(folder, device, settings.dtype) if for_serving else device.dtype(settings.dtype)
-    serving = settings.quantization if for_serving else None
-    decoder = load_base(folder, device=device.torch_device, dtype=dtype, serving=serving)
+    quantization = settings.quantization if for_serving else None
+    decoder = load_base(folder, device=device.torch_device, dtype=dtype, quantization=quantization)
     if tokenizer.vocab_size > decoder.config.vocab_size:
         raise BadCheckpoint(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the embedding {decoder.config.vocab_size}. "

@@ -23,6 +23,7 @@ from inhouse.store.records import models, replicas
 from inhouse.worker.base import OpenBase, open_base
 from inhouse.worker.context import Context
 from inhouse.worker.memory_source import StoredFacts
+from inhouse.worker.pins import Pins
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,15 @@ def serve(context: Context) -> None:
         )
         signal.signal(signal.SIGTERM, lambda *_: server.stop())
         signal.signal(signal.SIGINT, lambda *_: server.stop())
-        server.run(ready=lambda: _announce(context, base.digest, engine.intake.limit, room))
+        pinned = Pins(
+            context.db,
+            spec.base,
+            most_rows=engine.most_kept,
+            rows_of=engine.intake.library.check,
+            keep=server.keep,
+        )
+        with pinned:
+            server.run(ready=lambda: _announce(context, base.digest, engine.intake.limit, room))
     finally:
         shutil.rmtree(room, ignore_errors=True)
     _retire(context)

@@ -127,5 +127,6 @@ _SIGNATURES = {
     "linear_int4": _QUANTISED,
     "decode_attention": _DECODE,
     "prefill_attention": _PREFILL,
+    "step": [_P, _P, _N, _P],
     "grouped_lora": [_P, _N, _P, _N, _P, _P, _P, _P, _P, _P, _N, _N, _N, _T],
 }

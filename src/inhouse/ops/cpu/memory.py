@@ -7,64 +7,63 @@ pages of 2 MiB (measured). Where they are not to be had, memory is as it always 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
-from collections.abc import Callable, Iterator
-from functools import cache
+import threading
+import weakref
 
 import torch
 from torch import Tensor
 
 LARGE = 2 * 2**20
 """Bytes of a large page, and the least that is worth one."""
-Lay = Callable[[Tensor], Tensor]
-"""Gives the same numbers in the same order, one behind another, somewhere."""
-_ADVICE = 14
-"""MADV_HUGEPAGE of Linux."""
+CHUNK = 32 * LARGE
+"""Asked of the system at a time. Tensors lie in it one behind the other, or every one would waste half a page; it goes
+back when the last of them does."""
+ALIGNMENT = 64
+"""Bytes: a line of the cache, and the widest register."""
 
 
 def on_large_pages(tensor: Tensor) -> Tensor:
     """The same numbers in the same order, laid on large pages if they fill one."""
-    if tensor.nbytes < LARGE:
+    if not hasattr(mmap, "MADV_HUGEPAGE") or tensor.nbytes < LARGE:
         return tensor.contiguous()
-    return _room(tensor.shape, tensor.dtype).copy_(tensor)
+    room = _rooms.take(tensor.nbytes)
+    return room.view(tensor.dtype).view(tensor.shape).copy_(tensor)
 
 
-class Shelf:
-    """Room on large pages for many tensors of one shape, behind one another: each by itself would begin a page.
-
-    Called with a tensor it gives the same numbers in their place; the first call says how much each takes.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._places: Iterator[Tensor] | None = None
-
-    def __call__(self, tensor: Tensor) -> Tensor:
-        if self._places is None:
-            self._places = iter(_room(torch.Size((self._count, *tensor.shape)), tensor.dtype).unbind())
-        return next(self._places).copy_(tensor)
+def give_back() -> None:
+    """Gives the system what was freed. The C library keeps it otherwise, in pieces that the next large tensor often
+    does not fit into: loading a base took twice its size at last (measured)."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        if trim is not None:
+            trim(0)
 
 
-def _room(shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    """An empty tensor that begins on a large page, where the system has any."""
-    advise, nbytes = _madvise(), shape.numel() * dtype.itemsize
-    if advise is None or nbytes < LARGE:
-        return torch.empty(shape, dtype=dtype)
-    size = -(-nbytes // LARGE) * LARGE
-    room = torch.empty(size + LARGE, dtype=torch.uint8)  # not touched yet, so that it may still become large
-    start = -room.data_ptr() % LARGE
-    advise(room.data_ptr() + start, size, _ADVICE)
-    return room[start : start + nbytes].view(dtype).view(shape)
+class _Rooms:
+    """Hands out bytes of the last chunk as long as they last. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._chunk: weakref.ref[mmap.mmap] | None = None
+        """Tensors alone keep a chunk."""
+        self._used = 0
+
+    def take(self, count: int) -> Tensor:
+        """[count] uint8"""
+        with self._lock:
+            chunk = self._chunk() if self._chunk is not None else None
+            if chunk is None or self._used + count > len(chunk):
+                chunk = mmap.mmap(-1, max(count, CHUNK) + LARGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+                chunk.madvise(mmap.MADV_HUGEPAGE)  # none of it is touched yet, so it may still lie on such
+                self._chunk, self._used = weakref.ref(chunk), 0
+            whole = torch.frombuffer(chunk, dtype=torch.uint8)
+            if not self._used:
+                self._used = -whole.data_ptr() % LARGE
+            start, stop = self._used, self._used + count
+            self._used = -(-stop // ALIGNMENT) * ALIGNMENT
+            return whole[start:stop]
 
 
-@cache
-def _madvise() -> ctypes._NamedFuncPointer | None:
-    """None where there is no such call, or where large pages are nothing that a program may ask for."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        advise = ctypes.CDLL(None, use_errno=True).madvise
-    except (OSError, AttributeError):
-        return None
-    advise.argtypes, advise.restype = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
-    return advise
+_rooms = _Rooms()

@@ -17,7 +17,7 @@ from inhouse.server import bases, body, gateway
 from inhouse.server.auth import caller
 from inhouse.server.openai.listing import list_wire
 from inhouse.server.replies import Json
-from inhouse.store.records import banks, models
+from inhouse.store.records import banks, models, pins
 from inhouse.store.records.forgetting import Purged
 
 router = APIRouter()
@@ -28,9 +28,11 @@ async def list_all(request: Request) -> Response:
     """Every model that the caller may ask."""
     body.query(request, ())
     gw, project = gateway.of(request), caller(request).project
-    cards = await gw.store.read(lambda conn: models.all(conn, project))
+    cards, pinned = await gw.store.read(lambda conn: (models.all(conn, project), pins.names(conn, project)))
     default = bases.named_by(cards, gw.settings.base)
-    return Json(list_wire([wire(card, is_default=card is default) for card in cards]))
+    return Json(
+        list_wire([wire(card, is_default=card is default, pinned=pinned.get(card.name)) for card in cards])
+    )
 
 
 @router.get("/v1/models/{name:path}", response_model=None)
@@ -41,7 +43,9 @@ async def retrieve(request: Request, name: str) -> Response:
     def ask(conn: Connection) -> dict[str, Any]:
         card = bases.find(conn, project, name)
         running, waiting = gw.relay.places(gateway.resident(card))
-        told = wire(card, is_default=card == bases.named_by(models.all(conn, ""), gw.settings.base))
+        default = bases.named_by(models.all(conn, ""), gw.settings.base)
+        pinned = pins.names(conn, project).get(card.name)
+        told = wire(card, is_default=card == default, pinned=pinned)
         return told | {"x_places": {"running": running, "waiting": waiting}}
 
     return Json(await gw.store.read(ask))
@@ -71,12 +75,17 @@ async def delete(request: Request, name: str) -> Response:
 
         gone, is_cleared = await gw.clearing.forget(forget)
         return Json(deleted | {"x_files_deleted": [*gone.files], "x_cleared": is_cleared})
-    await gw.store.write(lambda conn: models.delete(conn, project, name))
+
+    def remove(conn: Connection) -> None:
+        models.delete(conn, project, name)
+        pins.sweep(conn, project)
+
+    await gw.store.write(remove)
     return Json(deleted)
 
 
-def wire(card: ModelCard, *, is_default: bool) -> dict[str, Any]:
-    """A model as OpenAI's clients read it, and under x_ what it is here."""
+def wire(card: ModelCard, *, is_default: bool, pinned: str | None = None) -> dict[str, Any]:
+    """A model as OpenAI's clients read it, and under x_ what it is here. pinned: the name it is pinned by."""
     return {
         "id": card.name,
         "object": "model",
@@ -86,5 +95,6 @@ def wire(card: ModelCard, *, is_default: bool) -> dict[str, Any]:
         "x_base": card.base,
         "x_default": is_default,
         "x_digest": card.digest,
+        "x_pinned": pinned,
         "x_about": card.about,
     }

@@ -47,6 +47,17 @@ def all(conn: sa.Connection, project: str) -> builtins.list[ModelCard]:
     return [_card(row) for row in conn.execute(query)]
 
 
+def versions(conn: sa.Connection, project: str, name: str) -> builtins.list[ModelCard]:
+    """The project's adapters that go by this name and one part more, the newest first. Those that were tuned without
+    a suffix are no versions of each other."""
+    if name.endswith(":"):
+        return []
+    begins = models.c.name.startswith(f"{name}:", autoescape=True)
+    query = sa.select(*_columns).where(models.c.project == project, models.c.kind == "adapter", begins)
+    cards = [_card(row) for row in conn.execute(query.order_by(models.c.seq.desc()))]
+    return [card for card in cards if card.name.rpartition(":")[0] == name]
+
+
 def delete(conn: sa.Connection, project: str, name: str) -> None:
     """Forget the project's own model. Bases cannot be deleted this way."""
     if conn.execute(models.delete().where(models.c.project == project, models.c.name == name)).rowcount == 0:
