@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from inhouse.device import Captured, Plain
+from inhouse.device import Captured, Plain, describe
 from inhouse.engine import batch as batches
+from inhouse.engine import build as building
 from inhouse.engine.arena import Factors
 from inhouse.engine.engine import Engine
 from inhouse.engine.graphs import Inputs, Shape, Steps, _rounded
@@ -240,6 +241,19 @@ def test_a_kernel_that_asks_the_device_is_never_captured(world: World) -> None:
     assert recording.captures == 0
     run(engine, call("base"))
     assert recording.captures > 0
+
+
+@pytest.mark.parametrize(
+    ("family", "is_captured"), [("llama", True), ("qwen3_moe", False), ("gpt_oss", False)]
+)
+def test_a_mixture_s_steps_are_not_captured(
+    family: str, is_captured: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, here = World(tmp_path, family), describe(torch.device("cpu"))
+    able = replace(here, capabilities=replace(here.capabilities, graphs=True))
+    monkeypatch.setattr(building, "describe", lambda _: able)
+    monkeypatch.setattr(building, "Graphs", lambda _: Recording())
+    assert (world.engine(graphs="auto").runner.steps is not None) == is_captured
 
 
 def test_shapes_are_few_and_never_much_too_large() -> None:

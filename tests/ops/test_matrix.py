@@ -11,7 +11,6 @@ import torch
 from inhouse import ops
 from inhouse.errors import InvalidRequest
 from inhouse.model.decoder import greedy
-from inhouse.model.layers import Mixture, Mlp
 from inhouse.model.weights import load_base
 from inhouse.ops import matrix
 from inhouse.ops.cpu import library
@@ -99,19 +98,6 @@ def test_the_setting_reaches_the_matrices_of_an_engine(tmp_path: Path) -> None:
         ops.kernels.prefer("auto")
 
 
-def test_a_mixture_s_router_and_dense_layers_are_laid_out_and_its_experts_are_counted(tmp_path: Path) -> None:
-    decoder = load_base(base_folder(tmp_path / "base", "qwen3_moe"))
-    whole = decoder.weight_bytes
-    decoder.serve("int4")
-    mixtures = [block.mlp for block in decoder.blocks if isinstance(block.mlp, Mixture)]
-    dense = [block.mlp for block in decoder.blocks if isinstance(block.mlp, Mlp)]
-    assert mixtures and dense
-    assert all(m.router.served is not None and "int4" not in m.router.served.form for m in mixtures)
-    assert all(m.up.served is not None and "int4" in m.up.served.form for m in dense)
-    experts = sum((m.up.nbytes + m.down.nbytes) * m.active // len(m.up) for m in mixtures)
-    assert experts < decoder.weight_bytes < whole
-
-
 @pytest.mark.parametrize("quantization", ["int8", "int4"])
 @pytest.mark.parametrize("only", [pytest.param("auto", marks=has_kernels), "reference"], indirect=True)
 def test_few_bits_take_few_bytes_and_give_about_the_product(quantization: str, only: str) -> None:
@@ -152,9 +138,12 @@ def test_a_served_decoder_has_no_plain_matrix_left(tmp_path: Path) -> None:
     assert decoder.weight_bytes > 0
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen3_moe", "gpt_oss"])
 @pytest.mark.parametrize("quantization", ["int8", "int4"])
-def test_a_base_of_few_bits_serves_adapters_in_mixed_batches(tmp_path: Path, quantization: str) -> None:
-    world = World(tmp_path, hidden_size=128, intermediate_size=256, head_dim=32)
+def test_a_base_of_few_bits_serves_adapters_in_mixed_batches(
+    tmp_path: Path, quantization: str, family: str
+) -> None:
+    world = World(tmp_path, family, hidden_size=128, intermediate_size=256, head_dim=32)
     world.adapter("small", rank=2, seed=1)
     calls = [
         call(f"{i}", range(20 + i, 45 + i), adapter=a, max_new_tokens=12)

@@ -87,9 +87,8 @@ def test_a_mixture_is_each_token_s_experts_one_by_one(normalised: bool, biased: 
     def clever(x: Tensor, router: Tensor, up: Tensor, down: Tensor, b: Tensor, c: Tensor) -> Tensor:
         chosen, shares = ops.choose_experts(x @ router.T, 2, is_normalised=normalised)
         biases = (b, c) if biased else (None, None)
-        return ops.mix_experts(x, chosen, shares, up, biases[0], down, biases[1], ops.silu_mul) + 0 * (
-            b.sum() + c.sum()
-        )
+        held = ops.HeldExperts(up, biases[0]), ops.HeldExperts(down, biases[1])
+        return ops.mix_experts(x, chosen, shares, *held, ops.silu_mul) + 0 * (b.sum() + c.sum())
 
     def naive(x: Tensor, router: Tensor, up: Tensor, down: Tensor, b: Tensor, c: Tensor) -> Tensor:
         rows = []

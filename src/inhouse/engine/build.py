@@ -111,12 +111,15 @@ def _guessing(device: torch.device, setting: str) -> int:
 
 
 def _capture(decoder: Decoder, setting: str) -> Capture | None:
-    """How decoding steps are made ready once and replayed; None runs each as it comes."""
+    """How decoding steps are made ready once and replayed; None runs each as it comes. A mixture's are never captured:
+    which experts a step uses is asked of the device in the midst of it, unless its products are grouped, and nobody has
+    captured those yet."""
     if setting not in ("auto", "off", "plain"):
         raise InvalidRequest(f"graphs = {setting!r} is not auto, off or plain.", param="graphs")
     if setting == "plain":
         return Plain()
-    is_able = setting == "auto" and describe(decoder.device).capabilities.graphs
+    is_mixture = any(decoder.config.has_experts)
+    is_able = setting == "auto" and describe(decoder.device).capabilities.graphs and not is_mixture
     return Graphs(decoder.device) if is_able else None
 
 

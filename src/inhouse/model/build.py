@@ -7,7 +7,7 @@ initialisation all go through it.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
@@ -21,11 +21,26 @@ from inhouse.model.layers import Attention, Block, Linear, Middle, Mixture, Mlp,
 
 Take = Callable[[str, tuple[int, ...]], Tensor]
 """Hands out the tensor of a checkpoint name, in the shape asked for, which is the checkpoint's own."""
+TakeEach = Callable[[str, tuple[int, ...]], Iterable[Tensor]]
+"""The same for a stack of matrices, one after another, so that the stack need never be there as a whole."""
 
 
-def build(config: ModelConfig, take: Take, finish: Callable[[Block], None] = lambda _: None) -> Decoder:
-    """A decoder whose tensors all come from `take`, asked for once each and in a fixed order. `finish` gets each block
-    before the next is asked for."""
+def build(
+    config: ModelConfig,
+    take: Take,
+    finish: Callable[[Block], None] = lambda _: None,
+    *,
+    take_each: TakeEach | None = None,
+    quantization: str | None = None,
+) -> Decoder:
+    """A decoder whose tensors all come from `take` and `take_each`, asked for once each and in a fixed order.
+
+    finish        gets each block before the next is asked for
+    take_each     by default takes the stack whole
+    quantization  lays a mixture's experts out for serving as they are taken, so that one at a time is there in its
+                  plain form; None leaves them plain
+    """
+    mixture = partial(_mixture, config, take=take, take_each=take_each or take, quantization=quantization)
     names, vocabulary = config.names, (config.vocab_size, config.width)
     embedding = take(f"{names.embedding}.weight", vocabulary)
     positions = None
@@ -33,7 +48,7 @@ def build(config: ModelConfig, take: Take, finish: Callable[[Block], None] = lam
         positions = take(f"{names.positions}.weight", (config.context, config.width))
     blocks = []
     for i in range(config.layers):
-        blocks.append(_block(config, i, take))
+        blocks.append(_block(config, i, take, mixture))
         finish(blocks[-1])
     norm = _norm(config, names.norm, config.width, take)
     head = embedding if config.tie_embeddings else take(f"{names.head}.weight", vocabulary)
@@ -96,7 +111,7 @@ def checkpoint_tensors(decoder: Decoder) -> Iterator[tuple[str, Tensor]]:
         yield f"{names.head}.weight", decoder.head
 
 
-def _block(config: ModelConfig, layer: int, take: Take) -> Block:
+def _block(config: ModelConfig, layer: int, take: Take, mixture: Callable[[Experts, str], Mixture]) -> Block:
     names, experts = config.names, config.experts_of(layer)
     prefix = names.block.format(layer)
 
@@ -108,7 +123,7 @@ def _block(config: ModelConfig, layer: int, take: Take) -> Block:
         attention=_attention(config, layer, prefix, take),
         attention_post_norm=norm(names.attention_post_norm),
         mlp_norm=norm(names.mlp_norm),
-        mlp=_mlp(config, prefix, take) if experts is None else _mixture(config, experts, prefix, take),
+        mlp=_mlp(config, prefix, take) if experts is None else mixture(experts, prefix),
         mlp_post_norm=norm(names.mlp_post_norm),
         is_parallel=config.is_parallel,
     )
@@ -156,35 +171,57 @@ def _mlp(config: ModelConfig, prefix: str, take: Take) -> Mlp:
     )
 
 
-def _mixture(config: ModelConfig, experts: Experts, prefix: str, take: Take) -> Mixture:
-    names, count, middle = config.names.experts, experts.count, experts.width
+def _mixture(
+    config: ModelConfig,
+    experts: Experts,
+    prefix: str,
+    *,
+    take: Take,
+    take_each: TakeEach,
+    quantization: str | None,
+) -> Mixture:
+    names, count, middle, width = config.names.experts, experts.count, experts.width, config.width
     assert names is not None, "a mixture without names"
-    router = {f"{prefix}.{names.router}": count}
+    router = _fused(config, {f"{prefix}.{names.router}": count}, width, config.mlp_bias, take)
     up_bias = down_bias = None
+    ups: Iterable[Tensor]
+    downs: Iterable[Tensor]
     if names.is_stacked:
         up_name, down_name = f"{prefix}.{names.up[0]}", f"{prefix}.{names.down}"
-        up = take(up_name, (count, config.width, 2 * middle)).mT.contiguous()
-        down = take(down_name, (count, middle, config.width)).mT.contiguous()
+        ups = (matrix.mT for matrix in take_each(up_name, (count, width, 2 * middle)))
+        downs = (matrix.mT for matrix in take_each(down_name, (count, middle, width)))
         if config.mlp_bias:
             up_bias = take(f"{up_name}_bias", (count, 2 * middle))
-            down_bias = take(f"{down_name}_bias", (count, config.width))
+            down_bias = take(f"{down_name}_bias", (count, width))
     else:
-        each_up, each_down = [], []
-        for e in range(count):
-            shape = (middle, config.width)
-            each_up.append(torch.cat([take(f"{prefix}.{n.format(e)}.weight", shape) for n in names.up]))
-            each_down.append(take(f"{prefix}.{names.down.format(e)}.weight", shape[::-1]))
-        up, down = torch.stack(each_up), torch.stack(each_down)
-    return Mixture(
-        router=_fused(config, router, config.width, config.mlp_bias, take),
-        up=up,
+        ups = (
+            torch.cat([take(f"{prefix}.{name.format(e)}.weight", (middle, width)) for name in names.up])
+            for e in range(count)
+        )
+        downs = (take(f"{prefix}.{names.down.format(e)}.weight", (width, middle)) for e in range(count))
+
+    def stack(matrices: Iterable[Tensor], *shape: int) -> Tensor:
+        """[E, O, I] of them, or an empty one of that shape where they are to be laid out otherwise."""
+        if quantization is not None:
+            return router.weight.new_empty(count, *shape, device="meta")
+        whole = router.weight.new_empty(count, *shape)
+        for e, matrix in enumerate(matrices):
+            whole[e] = matrix
+        return whole
+
+    mixture = Mixture(
+        router=router,
+        up=stack(ups, 2 * middle, width),
         up_bias=up_bias,
-        down=down,
+        down=stack(downs, width, middle),
         down_bias=down_bias,
         active=experts.active,
         is_normalised=experts.is_normalised,
         middle=_middle(config),
     )
+    if quantization is not None:
+        mixture.lay_out(ups, downs, quantization)
+    return mixture
 
 
 def _mixture_out(mixture: Mixture, prefix: str, names: ExpertNames) -> Iterator[tuple[str, Tensor]]:

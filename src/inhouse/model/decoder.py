@@ -99,7 +99,7 @@ class Decoder:
 
     def serve(self, quantization: str = "none") -> None:
         """Lays every matrix out for the fastest products here, rounded to fewer bits where that is asked for; a
-        mixture's experts stay as they are. From then on the decoder is for serving alone: there is nothing left to
+        mixture's routers are never rounded. From then on the decoder is for serving alone: there is nothing left to
         train or to save. Done once."""
         if self.served_head is not None:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -263,26 +263,43 @@ class Mixture:
     active: int
     is_normalised: bool
     middle: Middle
+    served: tuple[ops.ServedExperts, ops.ServedExperts] | None = None
+    """`up` and `down` as serving holds them; then those have shapes and no numbers."""
 
     def __call__(self, x: Tensor, adapters: Adapters | None) -> Tensor:
         chosen, shares = ops.choose_experts(
             self.router.product(x), self.active, is_normalised=self.is_normalised
         )
-        return ops.mix_experts(
-            x, chosen, shares, self.up, self.up_bias, self.down, self.down_bias, self.middle
+        up, down = self.served or (
+            ops.HeldExperts(self.up, self.up_bias),
+            ops.HeldExperts(self.down, self.down_bias),
         )
+        return ops.mix_experts(x, chosen, shares, up, down, self.middle)
 
     def linears(self) -> tuple[Linear, ...]:
         return ()
 
     def serve(self, quantization: str) -> None:
-        """The router alone, and not rounded: who is chosen should not hang on that."""
+        """Lays router and experts out for serving, and lets go of the plain ones. The router is never rounded: who
+        is chosen should not hang on that. Experts may lie there already."""
+        if self.served is None:
+            self.lay_out(self.up, self.down, quantization)
         self.router.serve("none")
+
+    def lay_out(self, up: Iterable[Tensor], down: Iterable[Tensor], quantization: str) -> None:
+        """Takes the experts' matrices, each [O, I], one after another into the form that serves them."""
+        count, device = len(self.up), self.router.weight.device
+        self.served = (
+            ops.experts_for_serving(up, count, self.up_bias, device, quantization),
+            ops.experts_for_serving(down, count, self.down_bias, device, quantization),
+        )
+        self.up, self.down = self.up.to("meta"), self.down.to("meta")
 
     @property
     def weight_bytes(self) -> int:
         """Of the router and of as many experts as one token uses."""
-        return self.router.weight_bytes + (self.up.nbytes + self.down.nbytes) * self.active // len(self.up)
+        up, down = self.served or (self.up, self.down)
+        return self.router.weight_bytes + (up.nbytes + down.nbytes) * self.active // len(self.up)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.router.named_tensors("router")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +59,28 @@ def load_base(
     """The decoder of a Hugging Face folder. Raises BadCheckpoint naming the file, the fault and the cure.
 
     With a quantization, "none" included, it is for serving alone (see `Decoder.serve`): each block is laid out as soon
-    as it is read, so that hardly more is in memory than will be served.
+    as it is read, and each expert of a mixture, so that hardly more is in memory than will be served.
     """
     refuse_unsafe(folder)
     config = ModelConfig.load(folder)
     tensors = _Tensors(folder, config)
 
     def take(name: str, shape: tuple[int, ...]) -> Tensor:
-        if config.is_mxfp4 and tensors.has(f"{name}_blocks"):
-            return tensors.take_mxfp4(name, shape, torch.device(device), dtype)
         return tensors.take(name, shape).to(device=device, dtype=dtype).contiguous()
+
+    def take_each(name: str, shape: tuple[int, ...]) -> Iterator[Tensor]:
+        if config.is_mxfp4 and tensors.has(f"{name}_blocks"):
+            yield from tensors.take_mxfp4(name, shape, torch.device(device), dtype)
+        else:
+            for matrix in tensors.take(name, shape):
+                yield matrix.to(device=device, dtype=dtype)
 
     def serve(block: Block) -> None:
         if quantization is not None:
             block.serve(quantization)
             give_back()
 
-    decoder = build(config, take, serve)
+    decoder = build(config, take, serve, take_each=take_each, quantization=quantization)
     tensors.finish([f"{config.names.head}.weight"] if config.tie_embeddings else [])
     if quantization is not None:
         decoder.serve(quantization)
@@ -223,18 +229,17 @@ class _Tensors:
 
     def take_mxfp4(
         self, name: str, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype
-    ) -> Tensor:
-        """A stack [E, I, O] that lies in 4 bits, as [E, O, I / 32, 16] blocks with a scale each."""
+    ) -> Iterator[Tensor]:
+        """The matrices of a stack [E, I, O] that lies in 4 bits, as [E, O, I / 32, 16] blocks with a scale each; one
+        at a time, for as numbers they take several times their room."""
         count, inputs, outputs = shape
         groups = -(-inputs // 32)
-        blocks = self._take(f"{name}_blocks", (count, outputs, groups, 16)).to(device)
-        scales = self._take(f"{name}_scales", (count, outputs, groups)).to(device)
+        blocks = self._take(f"{name}_blocks", (count, outputs, groups, 16))
+        scales = self._take(f"{name}_scales", (count, outputs, groups))
         if not blocks.dtype == scales.dtype == torch.uint8:
             raise BadCheckpoint(f"{self.folder}: {name} is not in bytes, as MXFP4 is. Fetch it again.")
-        whole = torch.empty(count, outputs, inputs, device=device, dtype=dtype)
-        for expert in range(count):  # one at a time: on its way a number takes several times its room
-            whole[expert] = dequantise(blocks[expert], scales[expert], dtype)[..., :inputs]
-        return whole.mT
+        for block, scale in zip(blocks, scales, strict=True):
+            yield dequantise(block.to(device), scale.to(device), dtype)[..., :inputs].mT
 
     def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
         if name not in self.files:

@@ -5,6 +5,7 @@ from inhouse.ops import grouped_products, triton
 from inhouse.ops.attention import attend_segments
 from inhouse.ops.cpu import offered
 from inhouse.ops.cross_entropy import chunked_cross_entropy, soft_cap
+from inhouse.ops.expert_matrices import HeldExperts, ServedExperts, experts_for_serving
 from inhouse.ops.gate import clamped_swiglu, gelu_tanh_mul, silu_mul
 from inhouse.ops.grouped_lora import Groups, grouped_lora
 from inhouse.ops.lora import lora_linear
@@ -24,9 +25,11 @@ triton.register()
 
 __all__ = [
     "Groups",
+    "HeldExperts",
     "Kernel",
     "Matrix",
     "Past",
+    "ServedExperts",
     "Stack",
     "add_rms_norm",
     "attend_segments",
@@ -35,6 +38,7 @@ __all__ = [
     "chunked_cross_entropy",
     "clamped_swiglu",
     "decode_attention",
+    "experts_for_serving",
     "for_serving",
     "gelu_tanh_mul",
     "grouped_lora",

@@ -1,6 +1,7 @@
-"""Many small MLPs of which each token uses a few: the plain version, with gradients.
+"""Many small MLPs of which each token uses a few.
 
-Tokens are sorted by expert, so that each expert that anybody uses is read once and makes one product.
+Uses are sorted by expert once, so that each expert that anybody uses is read once and makes one product, and one that
+nobody uses costs nothing. How experts' matrices lie, and what multiplies with them, is `ops.expert_matrices`' matter.
 
 Source: Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer", 2017.
 """
@@ -8,10 +9,45 @@ Source: Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Uses:
+    """Which expert each of N rows is for. The rows of one expert follow one another, and experts rise."""
+
+    experts: Tensor
+    """[N] int64"""
+    count: int
+    """How many experts there are, used or not"""
+
+    @cached_property
+    def active(self) -> tuple[list[int], list[int]]:
+        """The experts that anybody uses, and how many rows each has. Asks the device."""
+        experts, rows = self.experts.unique_consecutive(return_counts=True)
+        return experts.tolist(), rows.tolist()
+
+    @cached_property
+    def stops(self) -> Tensor:
+        """Where each expert's rows end, [E] int32. Asks nobody."""
+        every = torch.arange(self.count, device=self.experts.device)
+        return torch.searchsorted(self.experts, every, right=True, out_int32=True)
+
+
+class ExpertMatrices(Protocol):
+    """W [E, O, I], with a bias [E, O] or none, in some form."""
+
+    def products(self, x: Tensor, uses: Uses) -> Tensor:
+        """x Wᵀ + bias of each row's expert. x [N, I] → [N, O] of x's type."""
+
+    @property
+    def count(self) -> int:
+        """E"""
 
 
 def choose_experts(scores: Tensor, active: int, *, is_normalised: bool) -> tuple[Tensor, Tensor]:
@@ -30,35 +66,23 @@ def mix_experts(
     x: Tensor,
     chosen: Tensor,
     shares: Tensor,
-    up: Tensor,
-    up_bias: Tensor | None,
-    down: Tensor,
-    down_bias: Tensor | None,
+    up: ExpertMatrices,
+    down: ExpertMatrices,
     middle: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """The sum over a token's experts of share · (middle(x Upᵀ + bias) Downᵀ + bias).
+    """The sum over a token's experts of share · down(middle(up(x))).
 
     x        [T, D]
     chosen   [T, A]     int64, each token's experts, none of them twice
     shares   [T, A]
-    up       [E, O, D]  with up_bias [E, O]
-    down     [E, D, M]  with down_bias [E, D]
+    up       of [E, O, D]
+    down     of [E, D, M]
     middle   [n, O] → [n, M]
     returns  [T, D]
     """
-    active = chosen.shape[1]
-    order = chosen.flatten().argsort(stable=True)  # [T · A], uses by expert
-    counts = chosen.flatten().bincount(minlength=len(up)).tolist()
-    # Taken apart once: a gradient of each up[e] alone would be as large as all of them.
-    ups, downs = up.unbind(), down.unbind()
-    up_biases = [None] * len(ups) if up_bias is None else up_bias.unbind()
-    down_biases = [None] * len(ups) if down_bias is None else down_bias.unbind()
-    made = [
-        F.linear(middle(F.linear(rows, ups[e], up_biases[e])), downs[e], down_biases[e])
-        for e, rows in enumerate(x[order // active].split(counts))
-        if len(rows)
-    ]
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    each = torch.cat(made)[back].view(*chosen.shape, -1)  # [T, A, D]
+    experts, order = chosen.flatten().sort(stable=True)  # [T · A]
+    uses = Uses(experts, up.count)
+    rows = x.index_select(0, order // chosen.shape[1])  # [T · A, D]
+    given = down.products(middle(up.products(rows, uses)), uses)
+    each = given.index_select(0, order.argsort()).view(*chosen.shape, -1)  # [T, A, D]
     return (each * shares[..., None]).sum(1)
