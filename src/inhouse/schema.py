@@ -345,8 +345,10 @@ class EngineFault(Wire):
 
 
 class EngineFrame(Wire):
-    """One line on the socket, engine to gateway. Exactly one field is set."""
+    """One line on the socket, engine to gateway. Exactly one field is set, beside the request's number."""
 
+    request: int = 0
+    """Which request of the call it belongs to, in the call's order."""
     delta: Delta | None = None
     done: EngineDone | None = None
     fault: EngineFault | None = None
@@ -361,6 +363,13 @@ class EngineCall(Wire):
 
     op: EngineOp
     request: EngineRequest | None = None
+    bundle: tuple[EngineRequest, ...] = ()
+    """Instead of one request: many, wanted whole, each of which ends by itself."""
+
+    @property
+    def requests(self) -> tuple[EngineRequest, ...]:
+        """What is to be generated."""
+        return self.bundle if self.request is None else (self.request,)
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────
