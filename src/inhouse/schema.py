@@ -345,10 +345,9 @@ class EngineFault(Wire):
 
 
 class EngineFrame(Wire):
-    """One line on the socket, engine to gateway. Exactly one field is set, beside the request's number."""
+    """One line on the socket, engine to gateway. Exactly one field is set, beside the request's place in its call."""
 
     request: int = 0
-    """Which request of the call it belongs to, in the call's order."""
     delta: Delta | None = None
     done: EngineDone | None = None
     fault: EngineFault | None = None
@@ -365,11 +364,6 @@ class EngineCall(Wire):
     request: EngineRequest | None = None
     bundle: tuple[EngineRequest, ...] = ()
     """Instead of one request: many, wanted whole, each of which ends by itself."""
-
-    @property
-    def requests(self) -> tuple[EngineRequest, ...]:
-        """What is to be generated."""
-        return self.bundle if self.request is None else (self.request,)
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────

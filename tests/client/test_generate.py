@@ -331,7 +331,7 @@ def peak_of(made: House, ask: Callable[[], object]) -> int:
     return peak
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(None, 3), (2, 2), (50, 5)])
+@pytest.mark.parametrize(("asked", "expected"), [(None, 4), (2, 2), (50, 5)])
 def test_no_more_are_under_way_than_fill_the_engine_or_than_the_server_takes(
     asked: int | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

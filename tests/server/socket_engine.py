@@ -57,8 +57,10 @@ class Engine:
             assert call.request is not None
             writer.write(line(explanation(call.request)))
         else:
-            self.running += len(call.requests)
-            work = asyncio.create_task(self.generate_all(call.requests, writer))
+            requests = call.bundle or (call.request,)
+            assert None not in requests
+            self.running += len(requests)
+            work = asyncio.create_task(self.generate_all(requests, writer))
             gone = asyncio.create_task(reader.read())
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             if not work.done() or work.exception() is not None:  # gone, or found to be gone while sending
@@ -66,7 +68,7 @@ class Engine:
             work.cancel()
             gone.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
-            self.running -= len(call.requests)
+            self.running -= len(requests)
         with contextlib.suppress(OSError):
             writer.close()
             await writer.wait_closed()

@@ -40,11 +40,11 @@ from inhouse.rows.prompts import CHAT, COMPLETIONS, read
 
 WINDOW = 4
 """Rows read ahead, for each that is under way: a long reply holds back the lines behind it, not the engine."""
-HEADROOM = 1.5
-"""Requests under way for each that the engines decode: while one reply travels, the next request waits there."""
-BUNDLES = 8
-"""Requests that the rows under way are shared among. Each new one waits until it has places for all its rows, so
-this many, with HEADROOM, leave the engines enough to do meanwhile."""
+HEADROOM = 2.0
+"""Rows under way for each that the engines decode: while replies travel, the next rows wait there."""
+BUNDLES = 4
+"""Requests among which the rows under way are shared. A new one waits for places for all its rows, so that a
+quarter of them is missing at most: HEADROOM less that is still more than the engines decode."""
 MOST_ROWS = 64
 """In one request, as the server takes them."""
 ROWS = "/v1/x/rows"

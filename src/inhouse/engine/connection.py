@@ -18,11 +18,12 @@ MAX_FRAMES = 256
 """Frames that wait before deltas are joined: more than the choices that a request may have."""
 HIGH_WATER_BYTES = 64 * 1024
 """Bytes handed to the socket before the rest waits as frames."""
-
-
 GATHER_S = 1.0
 """How long the deltas of a reply that is wanted whole are gathered: what was made is still known soon, should
 the caller leave."""
+
+Queued = tuple[int, EngineFrame]
+"""A frame, and the number of the request it belongs to."""
 
 
 class Connection:
@@ -31,7 +32,7 @@ class Connection:
     def __init__(self, writer: asyncio.StreamWriter, clock: Callable[[], float]) -> None:
         self._writer = writer
         self._clock = clock
-        self._frames: list[EngineFrame] = []
+        self._frames: list[Queued] = []
         self._arrived = asyncio.Event()
         self._ended = asyncio.Event()
         self._unfinished = {0}
@@ -58,7 +59,7 @@ class Connection:
         if frame.delta is None:
             self._unfinished.discard(request)
             self._ended.set()
-        self._frames.append(frame.model_copy(update={"request": request}) if request else frame)
+        self._frames.append((request, frame))
         if len(self._frames) > MAX_FRAMES:
             self._frames = joined(self._frames)
         self._arrived.set()
@@ -80,9 +81,7 @@ class Connection:
             self._ended.clear()
             frames, self._frames, waits = self._frames, [], self._gathers
             is_over = not self._unfinished
-            if self._gathers:
-                frames = joined(frames)
-            data = b"".join(orjson.dumps(frame.model_dump(exclude_defaults=True)) + b"\n" for frame in frames)
+            data = b"".join(map(_line, joined(frames) if self._gathers else frames))
             self._written += len(data)
             self._writer.write(data)
             if is_over:
@@ -110,18 +109,22 @@ class Connection:
         await self._writer.wait_closed()
 
 
-def joined(frames: list[EngineFrame]) -> list[EngineFrame]:
+def joined(frames: list[Queued]) -> list[Queued]:
     """The same text in one delta a choice of each request; other frames stay, behind them."""
     deltas: dict[tuple[int, int], list[Delta]] = {}
-    others: list[EngineFrame] = []
-    for frame in frames:
+    others: list[Queued] = []
+    for request, frame in frames:
         if frame.delta is None:
-            others.append(frame)
+            others.append((request, frame))
         else:
-            deltas.setdefault((frame.request, frame.delta.index), []).append(frame.delta)
-    return [
-        EngineFrame(request=request, delta=_join(pieces)) for (request, _), pieces in deltas.items()
-    ] + others
+            deltas.setdefault((request, frame.delta.index), []).append(frame.delta)
+    return [(request, EngineFrame(delta=_join(pieces))) for (request, _), pieces in deltas.items()] + others
+
+
+def _line(queued: Queued) -> bytes:
+    request, frame = queued
+    fields = frame.model_dump(exclude_defaults=True)
+    return orjson.dumps(fields | {"request": request} if request else fields) + b"\n"
 
 
 def _join(pieces: list[Delta]) -> Delta:

@@ -196,16 +196,18 @@ class Listener:
         if call.op == "stats":
             connection.put(EngineFrame(stats=self._engine.stats | self._numbers()))
             await connection.pump()
-        elif not call.requests or (call.bundle and call.op != "generate"):
+        elif call.op == "generate" and call.bundle:
+            await self._generate(call.bundle, reader, connection)
+        elif call.request is None:
             await self._tell(
                 connection, InvalidRequest(f"A call to {call.op} needs a request.", param="request")
             )
         elif self._refuse is not None:
             await self._tell(connection, self._refuse)
         elif call.op in ("explain", "verify"):
-            await self._look(call.op, call.requests[0], connection)
+            await self._look(call.op, call.request, connection)
         else:
-            await self._generate(call.requests, reader, connection)
+            await self._generate((call.request,), reader, connection)
 
     async def _look(self, op: EngineOp, call: EngineRequest, connection: Connection) -> None:
         """Answers a question about a call that is not to be generated, by the threads that may take their time."""
@@ -227,12 +229,12 @@ class Listener:
         connection.expect(len(calls), whole=all(call.whole for call in calls))
         taken: dict[str, EngineRequest] = {}
         for number, call in enumerate(calls):
-            if self._is_full():
-                connection.put(EngineFrame(fault=fault_of(self._busy())), number)
+            if refusal := self._refuse or self._crowd():
+                connection.put(EngineFrame(fault=fault_of(refusal)), number)
                 continue
             self._number += 1
             request_id = f"{call.id}/{self._number}"  # unique, whatever callers call theirs
-            # It counts as waiting from here on; nothing was awaited since `_is_full` looked.
+            # It counts as waiting from here on; nothing was awaited since `_crowd` looked.
             self._connections[request_id] = connection, number
             taken[request_id] = call
         work = asyncio.create_task(self._prepare_and_pump(taken, connection))
@@ -293,10 +295,10 @@ class Listener:
         connection.put(EngineFrame(fault=fault_of(error)))
         await connection.pump()
 
-    def _is_full(self) -> bool:
-        return len(self._connections) - self._engine.stats["running_requests"] >= self._max_queued
-
-    def _busy(self) -> EngineOverloaded:
+    def _crowd(self) -> EngineOverloaded | None:
+        """Why no further request may wait; None: one may."""
+        if len(self._connections) - self._engine.stats["running_requests"] < self._max_queued:
+            return None
         busy = f"{self._max_queued} requests are waiting for this engine. Try again shortly."
         return EngineOverloaded(busy, retry_after_s=1.0)
 

@@ -68,8 +68,9 @@ def _asked(line: bytes) -> ChatRequest | InhouseError:
         row = body.parse(line, ChatRequest)
     except InhouseError as error:
         return error
-    if row.stream:
-        return InvalidRequest("A row gets its reply whole. Leave stream out.", param="stream")
+    for field, is_more in (("stream", bool(row.stream)), ("n", row.choices > 1)):
+        if is_more:
+            return InvalidRequest(f"A row gets one whole reply. Leave {field} out.", param=field)
     return row
 
 
@@ -82,7 +83,7 @@ class _Row:
     known: Memory | None
     id: str
     call: Call
-    choices: list[Choice]
+    choice: Choice
 
 
 class Bundle:
@@ -114,8 +115,7 @@ class Bundle:
         except InhouseError as error:
             self._refused.append(_refusal(number, error))
             return
-        choices = [Choice() for _ in range(asked.choices)]
-        self._open[len(self._open)] = _Row(number, asked, known, id, call, choices)
+        self._open[len(self._open)] = _Row(number, asked, known, id, call, Choice())
 
     async def events(self) -> AsyncIterator[bytes]:
         """An event a row: at once for those that are refused, for the others as they end."""
@@ -154,12 +154,12 @@ class Bundle:
                 if frame.fault is not None:
                     raise error_of(frame.fault)
                 for _, delta in row.call.take(0, [frame]):
-                    row.choices[delta.index].add(delta)
+                    row.choice.add(delta)
             except InhouseError as error:
                 yield self._fail(frame.request, error)
                 continue
             if frame.done is not None:
-                reply = chat.reply(row.call, row.asked, row.known, row.choices, row.id, self._created)
+                reply = chat.reply(row.call, row.asked, row.known, [row.choice], row.id, self._created)
                 yield self._end(frame.request, _event({"row": row.number, "reply": reply}))
 
     def _fail(self, place: int, error: InhouseError) -> bytes:
