@@ -73,6 +73,25 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """How busy the engines of a model are."""
+
+    standing: Literal["ready", "loading", "resting"]
+    """Whether its base is in memory, on its way there, or neither: the next question has it loaded."""
+    running: int
+    """How many requests are decoded at once."""
+    waiting: int
+    """How many more may wait."""
+    under_way: int
+    """How many there are now, of everybody."""
+
+    @classmethod
+    def from_wire(cls, card: Mapping[str, Any]) -> State:
+        places = card["x_places"]
+        return cls(card["x_state"], int(places["running"]), int(places["waiting"]), int(places["under_way"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A reply, and what it rests on. As a string it is its text."""
 
@@ -215,6 +234,10 @@ class Model:
         """
         reply = self._http.call("POST", "/v1/x/verify", body={"model": self.name})
         return [Check.from_wire(item) for item in reply["checks"]]
+
+    def state(self) -> State:
+        """Whether the model's base is loaded, and how many requests are before yours."""
+        return State.from_wire(self._http.call("GET", f"/v1/models/{quote(self.name, safe='')}"))
 
     @overload
     def generate(
