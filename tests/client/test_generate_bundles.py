@@ -90,10 +90,20 @@ def test_a_row_that_ends_the_engine_is_that_row_s_error_and_its_neighbours_are_a
     monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.01)
     monkeypatch.setattr(generating, "_wait", lambda stop, seconds: None)
     monkeypatch.setattr(Http, "beside", lambda self, **how: Http(self.address, sleep=lambda seconds: None))
-    rows = ["well"] * 5 + ["crash 2"] + ["well"] * 5
+    bundles: list[bytes] = []
+    events = Http.events
+
+    def hear(self: Http, path: str, body: Any = None, *, lines: bytes | None = None) -> Any:
+        bundles.append(lines or b"")
+        return events(self, path, body, lines=lines)
+
+    monkeypatch.setattr(Http, "events", hear)
+    rows = ["count 2 0.02"] * 150
+    rows[120] = "crash 2"
     replies = list(client.generate(rows, model=TUNED, concurrency=64))
-    assert [r.text for r in replies] == ["well"] * 5 + [None] + ["well"] * 5
-    assert replies[5].error is not None and replies[5].error.code == "engine_lost"
+    assert any(b"crash" in lines and b"count" in lines for lines in bundles), "it shared a request"
+    assert [r.text for r in replies] == ["0 1 "] * 120 + [None] + ["0 1 "] * 29
+    assert replies[120].error is not None and replies[120].error.code == "engine_lost"
 
 
 def test_a_bundle_that_is_too_large_is_asked_row_by_row(

@@ -149,6 +149,30 @@ def test_each_request_of_a_bundle_gets_what_it_gets_alone_or_its_own_fault(
         assert answer.done.usage.completion_tokens == answer.counted == len(expected)
 
 
+def test_what_has_ended_leaves_a_bundle_while_the_rest_runs(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inhouse.engine.connection.GATHER_S", 60.0)  # no clock lets it go
+    short, long = (
+        call(name, max_new_tokens=count, logit_bias={2: -100}).model_copy(update={"whole": True})
+        for name, count in (("short", 2), ("long", 200))
+    )
+    data = EngineCall(op="generate", bundle=(long, short)).model_dump_json().encode() + b"\n"
+
+    async def watch(path: Path) -> tuple[list[int], float]:
+        ended: list[int] = []
+        still_running = 0.0
+        async for frame in frames_of(path, data):
+            if frame.done is not None:
+                ended.append(frame.request)
+                if frame.request == 1:
+                    still_running = (await stats(path))["running"]
+        return ended, still_running
+
+    with serving(world.engine(), tmp_path) as (_, path):
+        assert asyncio.run(watch(path)) == ([1, 0], 1.0)
+
+
 def test_a_bundle_s_requests_count_as_waiting_one_by_one(world: World, tmp_path: Path) -> None:
     engine = world.engine(max_running=1)
     wanted = [call(f"r{i}", max_new_tokens=20).model_copy(update={"whole": True}) for i in range(6)]
@@ -167,7 +191,8 @@ def test_a_caller_that_vanishes_takes_its_whole_bundle_along(world: World, tmp_p
         writer.write(EngineCall(op="generate", bundle=tuple(wanted)).model_dump_json().encode() + b"\n")
         await until(path, lambda numbers: numbers["running"] == 3)
         writer.close()
-        await until(path, is_idle)
+        numbers = await until(path, is_idle)
+        assert numbers["generated_tokens_total"] < 3 * 200, "they ran to their ends"
 
     with serving(engine, tmp_path) as (_, path):
         asyncio.run(leave(path))

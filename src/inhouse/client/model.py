@@ -87,8 +87,9 @@ class State:
 
     @classmethod
     def from_wire(cls, card: Mapping[str, Any]) -> State:
-        places = card["x_places"]
-        return cls(card["x_state"], int(places["running"]), int(places["waiting"]), int(places["under_way"]))
+        places = card.get("x_places") or {}
+        running, waiting, under_way = (int(places.get(n) or 0) for n in ("running", "waiting", "under_way"))
+        return cls(card.get("x_state") or "ready", running, waiting, under_way)
 
 
 @dataclass(frozen=True, slots=True)
