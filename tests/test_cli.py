@@ -21,17 +21,18 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from inhouse.cli import app
+from inhouse.cli import app, waiting
 from inhouse.cli.commands import _without_password
 from inhouse.client import local, progress
 from inhouse.client.client import Client
+from inhouse.client.doctor import examine
 from inhouse.client.job import JobEvent
 from inhouse.schema import ModelCard
 from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.records import models
 from tests.client import conftest as shared
-from tests.server.house import TUNED, House, until
+from tests.server.house import TUNED, House, engine, house, until
 from tests.server.socket_engine import SPOILT
 
 bare_environment, served, work = shared.bare_environment, shared.served, shared.work
@@ -167,6 +168,13 @@ def test_a_zero_is_refused_and_not_taken_for_auto(there: House, facts: Path, fla
     assert "greater than" in result.stderr and "'auto'" not in result.stderr
 
 
+def test_up_takes_quantization_and_lookup_as_it_takes_other_settings() -> None:
+    for flag, words in (("--quantization", "none, int8 or int4"), ("--lookup", "auto, on or off")):
+        assert f"{flag}: {flag[2:]} = 'some' is not {words}" in inhouse("up", flag, "some", code=1).stderr
+    shown = inhouse("up", "--help").stdout
+    assert "--quantization" in shown and "--lookup" in shown
+
+
 def test_wrong_use_is_exit_code_2() -> None:
     inhouse("tune", code=2)
     inhouse("fly", code=2)
@@ -189,6 +197,59 @@ def test_chat_takes_a_model_or_a_prompt_or_both_or_standard_input(there: House) 
     assert inhouse("chat", "seedling", input="from a pipe").stdout == "from a pipe\n"
     assert inhouse("chat", "one question", "--system", "s", "--seed", "1").stdout == "one question\n"
     assert inhouse("chat", "seedling", "[red]a[/red] b", "--max-tokens", "1").stdout == "[red]a[/red] \n"
+
+
+@contextlib.contextmanager
+def serving_in(settings: Settings) -> Iterator[None]:
+    """A server process over the settings' data folder, until it is not needed."""
+    environment = {**os.environ, **settings.environment(), "INHOUSE_WORKER": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inhouse.server"], env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: local.find(settings), "it is found")
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def reasons_of(*arguments: str) -> str:
+    """What `inhouse chat` says on stderr while it waits, from the first moment on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting, "AFTER_S", 0.2)
+        patch.setattr(waiting, "EVERY_S", 0.2)
+        return inhouse("chat", *arguments).stderr
+
+
+def test_chat_says_that_a_base_is_being_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with house(tmp_path, load_wait_s=20.0) as made, contextlib.ExitStack() as undo:
+        monkeypatch.setenv("INHOUSE_URL", made.url)
+        monkeypatch.setenv("INHOUSE_API_KEY", made.member)
+        late = threading.Timer(1.5, lambda: undo.enter_context(engine(made.db, tmp_path)))
+        late.start()
+        said = reasons_of("seedling", "hello")
+        late.join()
+    assert "Waiting for seedling to be loaded …" in said
+    assert said.count("to be loaded") == 1, "it is told once"
+
+
+def test_chat_says_how_many_are_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with house(tmp_path, max_running=1, load_wait_s=5.0) as made, engine(made.db, tmp_path):
+        monkeypatch.setenv("INHOUSE_URL", made.url)
+        monkeypatch.setenv("INHOUSE_API_KEY", made.member)
+        others = [threading.Thread(target=made.chat, args=("count 2 1.0",)) for _ in range(2)]
+        for other in others:
+            other.start()
+        until(lambda: made.server.gateway.relay.running["seedling"] == 2, "both are under way")
+        said = reasons_of("seedling", "count 1 1.2")
+        for other in others:
+            other.join()
+    assert "Waiting for its turn: 3 requests are under way, 1 at once …" in said
+
+
+def test_chat_that_is_answered_at_once_says_nothing(there: House) -> None:
+    assert inhouse("chat", "seedling", "hello").stderr == ""
 
 
 def test_models_lists_every_model(there: House) -> None:
@@ -276,6 +337,31 @@ def test_doctor_finds_python_the_data_folder_and_the_workshop() -> None:
     assert found["server"]["state"] == "note"
     assert any(what.startswith("device ") for what in found)
     assert "triton: " in found["gate on cpu"]["found"], "doctor does not say why a kernel is not taken"
+
+
+def test_doctor_shows_how_bases_are_served_here_and_by_the_server_that_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("INHOUSE_QUANTIZATION", "int8")
+    monkeypatch.setenv("INHOUSE_GRAPHS", "plain")
+    alone = next(f for f in examine(Settings(data_dir=tmp_path, quantization="int8")) if f.what == "serving")
+    assert (alone.state, alone.found) == (
+        "good",
+        "dtype auto, quantization int8, lookup auto, kernels auto, graphs auto",
+    )
+    began_with = Settings(data_dir=tmp_path, lookup="off", kernels="reference", port=0)
+    with serving_in(began_with):
+        same = next(f for f in examine(began_with) if f.what == "serving")
+        other = next(
+            f for f in examine(Settings(data_dir=tmp_path, quantization="int4")) if f.what == "serving"
+        )
+    assert (same.state, same.found) == (
+        "good",
+        "dtype auto, quantization none, lookup off, kernels reference, graphs auto",
+    )
+    assert other.state == "note"
+    assert other.found.startswith(same.found)
+    assert other.found.endswith("would have quantization int4, lookup auto, kernels auto")
 
 
 def test_doctor_names_the_cure_when_something_is_missing(

@@ -345,8 +345,9 @@ class EngineFault(Wire):
 
 
 class EngineFrame(Wire):
-    """One line on the socket, engine to gateway. Exactly one field is set."""
+    """One line on the socket, engine to gateway. Exactly one field is set, beside the request's place in its call."""
 
+    request: int = 0
     delta: Delta | None = None
     done: EngineDone | None = None
     fault: EngineFault | None = None
@@ -361,6 +362,8 @@ class EngineCall(Wire):
 
     op: EngineOp
     request: EngineRequest | None = None
+    bundle: tuple[EngineRequest, ...] = ()
+    """Instead of one request: many, wanted whole, each of which ends by itself."""
 
 
 # ── jobs ──────────────────────────────────────────────────────────────────────────────────────────────────

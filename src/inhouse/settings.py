@@ -129,6 +129,12 @@ class Settings:
     def log_dir(self) -> Path:
         return self.data_dir / "logs"
 
+    def serving(self) -> dict[str, str]:
+        """Those that decide how a base is served, by name."""
+        return {
+            name: getattr(self, name) for name in ("dtype", "quantization", "lookup", "kernels", "graphs")
+        }
+
     def environment(self) -> dict[str, str]:
         """The variables that make another process load these same settings."""
         return {

@@ -155,6 +155,22 @@ def test_a_row_that_cannot_be_answered_has_its_error_and_the_others_their_replie
         assert reply.error is not None and words in reply.error.message, bad
 
 
+@pytest.mark.parametrize(
+    ("row", "known"),
+    [
+        ({"prompt": "x", "zzz": 1}, "completion, custom_id, id, metadata, prompt, source, system"),
+        ({"messages": [], "zzz": 1}, "custom_id, id, messages, metadata, source"),
+        ({"body": {}, "zzz": 1}, "body, custom_id, method, url"),
+    ],
+)
+def test_an_unknown_key_s_message_lists_every_key_that_is_taken(
+    client: Client, row: dict[str, Any], known: str
+) -> None:
+    (reply,) = client.generate([row], model=TUNED)
+    assert reply.error is not None
+    assert reply.error.message.endswith(f"Known: {known}.")
+
+
 def test_a_bad_line_of_a_file_is_an_error_in_its_place(client: Client, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(
         b'{"prompt": "a"}\n\n{"prompt": \n{"prompt": "\xff"}\n{"prompt": "b"}\n'
@@ -331,7 +347,7 @@ def peak_of(made: House, ask: Callable[[], object]) -> int:
     return peak
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(None, 3), (2, 2), (50, 5)])
+@pytest.mark.parametrize(("asked", "expected"), [(None, 4), (2, 2), (50, 5)])
 def test_no_more_are_under_way_than_fill_the_engine_or_than_the_server_takes(
     asked: int | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

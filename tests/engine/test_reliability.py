@@ -238,7 +238,8 @@ def post_that_waits(self: Listener, replies: list[Reply]) -> None:
     """The control: as `Listener.post`, but the step waits until each reader has taken what it was sent."""
     self._loop.call_soon_threadsafe(self._dispatch, replies)
     for reply in replies:
-        while (waiting := self._connections.get(reply.request_id)) is not None:
+        while (found := self._connections.get(reply.request_id)) is not None:
+            waiting, _ = found
             if not waiting._frames and not waiting._writer.transport.get_write_buffer_size():
                 break
             time.sleep(0.001)

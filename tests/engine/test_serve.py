@@ -18,7 +18,7 @@ from inhouse.engine.connection import joined
 from inhouse.engine.engine import Engine, Reply
 from inhouse.engine.serve import EngineServer
 from inhouse.errors import InvalidRequest
-from inhouse.schema import Delta, EngineCall, EngineFault, EngineFrame, EngineRequest
+from inhouse.schema import Delta, EngineCall, EngineFault, EngineFrame, EngineRequest, Structure
 from tests.engine.world import Answer, World, call, collect
 
 
@@ -107,6 +107,96 @@ def test_thirty_two_concurrent_requests_complete_and_are_right(world: World, tmp
         assert answer.done is not None
         assert answer.done.usage.completion_tokens == answer.counted == len(expected)
         assert (answer.done.base_digest, answer.done.adapter) == ("b" * 64, wanted.adapter)
+
+
+async def ask_bundle(path: Path, *wanted: EngineRequest) -> dict[int, Answer]:
+    """Each request's answer, by its number in one call."""
+    data = EngineCall(op="generate", bundle=wanted).model_dump_json(exclude_none=True).encode() + b"\n"
+    found: dict[int, list[Reply]] = {}
+    async for frame in frames_of(path, data):
+        found.setdefault(frame.request, []).append(Reply("r", frame))
+    assert all(replies[-1].is_last for replies in found.values())
+    return {number: collect(replies)["r"] for number, replies in found.items()}
+
+
+def test_each_request_of_a_bundle_gets_what_it_gets_alone_or_its_own_fault(
+    world: World, tmp_path: Path
+) -> None:
+    adapters = (None, "small", "large", "attention")
+    calls = [
+        call(f"r{i}", range(20 + i, 30 + 3 * i), adapter=adapters[i % 4], max_new_tokens=3 + 5 * (i % 3))
+        for i in range(12)
+    ]
+    calls = [wanted.model_copy(update={"whole": True}) for wanted in calls]
+    calls[5] = calls[5].model_copy(update={"tokens": (10**6,)})
+    calls[9] = calls[9].model_copy(update={"structure": Structure(param="response_format", regex="[")})
+
+    async def together(path: Path) -> dict[int, Answer]:
+        found = await ask_bundle(path, *calls)
+        assert is_idle(await until(path, is_idle))
+        return found
+
+    with serving(world.engine(), tmp_path) as (_, path):
+        found = asyncio.run(together(path))
+    assert sorted(found) == list(range(12))
+    assert [number for number in sorted(found) if found[number].fault] == [5, 9]
+    for number in set(range(12)) - {5, 9}:
+        expected = world.plainly(calls[number])
+        said = expected[:-1] if expected[-1] in world.template.stop_ids else expected
+        answer = found[number]
+        assert answer.texts[0] == world.tokenizer.decode(said)
+        assert answer.done is not None
+        assert answer.done.usage.completion_tokens == answer.counted == len(expected)
+
+
+def test_what_has_ended_leaves_a_bundle_while_the_rest_runs(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inhouse.engine.connection.GATHER_S", 60.0)  # no clock lets it go
+    short, long = (
+        call(name, max_new_tokens=count, logit_bias={2: -100}).model_copy(update={"whole": True})
+        for name, count in (("short", 2), ("long", 200))
+    )
+    data = EngineCall(op="generate", bundle=(long, short)).model_dump_json().encode() + b"\n"
+
+    async def watch(path: Path) -> tuple[list[int], float]:
+        ended: list[int] = []
+        still_running = 0.0
+        async for frame in frames_of(path, data):
+            if frame.done is not None:
+                ended.append(frame.request)
+                if frame.request == 1:
+                    still_running = (await stats(path))["running"]
+        return ended, still_running
+
+    with serving(world.engine(), tmp_path) as (_, path):
+        assert asyncio.run(watch(path)) == ([1, 0], 1.0)
+
+
+def test_a_bundle_s_requests_count_as_waiting_one_by_one(world: World, tmp_path: Path) -> None:
+    engine = world.engine(max_running=1)
+    wanted = [call(f"r{i}", max_new_tokens=20).model_copy(update={"whole": True}) for i in range(6)]
+    with serving(engine, tmp_path, max_queued=3) as (_, path):
+        found = asyncio.run(ask_bundle(path, *wanted))
+    faults = [found[number].fault for number in range(6)]
+    assert [fault and fault.code for fault in faults] == [None] * 3 + ["engine_overloaded"] * 3
+
+
+def test_a_caller_that_vanishes_takes_its_whole_bundle_along(world: World, tmp_path: Path) -> None:
+    engine = world.engine()
+    wanted = [call(f"r{i}", max_new_tokens=200, logit_bias={2: -100}) for i in range(3)]
+
+    async def leave(path: Path) -> None:
+        _, writer = await asyncio.open_unix_connection(path)
+        writer.write(EngineCall(op="generate", bundle=tuple(wanted)).model_dump_json().encode() + b"\n")
+        await until(path, lambda numbers: numbers["running"] == 3)
+        writer.close()
+        numbers = await until(path, is_idle)
+        assert numbers["generated_tokens_total"] < 3 * 200, "they ran to their ends"
+
+    with serving(engine, tmp_path) as (_, path):
+        asyncio.run(leave(path))
+    engine.scheduler.check_integrity()
 
 
 def test_the_socket_is_private(world: World, tmp_path: Path) -> None:
@@ -247,6 +337,23 @@ def test_stop_lets_running_requests_end_and_refuses_new_ones(world: World, tmp_p
     assert [frame.fault.code for frame in late if frame.fault] == ["draining"]
 
 
+def test_a_stopping_engine_refuses_every_request_of_a_bundle(world: World, tmp_path: Path) -> None:
+    wanted = [call(f"r{i}").model_copy(update={"whole": True}) for i in range(3)]
+
+    async def ask_late(server: EngineServer, path: Path) -> dict[int, Answer]:
+        running = asyncio.create_task(ask(path, call("running", max_new_tokens=200, logit_bias={2: -100})))
+        await until(path, lambda numbers: numbers["running"] == 1)
+        server.stop()
+        await asyncio.sleep(0.05)
+        found = await ask_bundle(path, *wanted)
+        await running
+        return found
+
+    with serving(world.engine(), tmp_path, drain_s=20.0) as (server, path):
+        found = asyncio.run(ask_late(server, path))
+    assert [found[i].fault and found[i].fault.code for i in range(3)] == ["draining"] * 3  # type: ignore[union-attr]
+
+
 def test_what_does_not_end_in_the_grace_gets_a_terminal_frame(world: World, tmp_path: Path) -> None:
     wanted = call("a", max_new_tokens=230, logit_bias={2: -100}, n=8, temperature=1.0, logprobs=20)
 
@@ -291,9 +398,11 @@ def test_frames_that_wait_are_joined_without_losing_text() -> None:
     deltas = [Delta(index=i % 2, text=str(i), tokens=1) for i in range(10)]
     last = Delta(index=1, text="x", tokens=1, finish_reason="stop")
     fault = EngineFault(status=500, type="t", code="c", message="m")
-    frames = joined([EngineFrame(delta=d) for d in (*deltas, last)] + [EngineFrame(fault=fault)])
-    assert frames == [
-        EngineFrame(delta=Delta(index=0, text="02468", tokens=5)),
-        EngineFrame(delta=Delta(index=1, text="13579x", tokens=6, finish_reason="stop")),
-        EngineFrame(fault=fault),
+    waiting = [(3, EngineFrame(delta=d)) for d in (*deltas, last)] + [(3, EngineFrame(fault=fault))]
+    other = (4, EngineFrame(delta=Delta(text="other", tokens=1)))
+    assert joined([*waiting[:5], other, *waiting[5:]]) == [
+        (3, EngineFrame(delta=Delta(index=0, text="02468", tokens=5))),
+        (3, EngineFrame(delta=Delta(index=1, text="13579x", tokens=6, finish_reason="stop"))),
+        other,
+        (3, EngineFrame(fault=fault)),
     ]

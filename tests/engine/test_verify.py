@@ -62,7 +62,7 @@ def test_a_good_adapter_passes_every_check_and_peft_agrees(own: World) -> None:
         "agrees with PEFT": True,
         "golden prompts": None,
     }
-    assert checks["fits"].found == "all tensors match: 14 of the base's 14 layers, rank 3"
+    assert checks["fits"].found == "all tensors match: 14 of the base's 14 modules, rank 3"
 
 
 @pytest.mark.usefixtures("without_peft")

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from inhouse.schema import (
     Check,
@@ -34,6 +34,7 @@ from inhouse.schema import (
     Usage,
 )
 
+Tell = Callable[[EngineFrame], Awaitable[None]]
 BASE_DIGEST = "b" * 64
 SPOILT = "e" * 64
 """An adapter that fails when it is verified."""
@@ -56,9 +57,10 @@ class Engine:
             assert call.request is not None
             writer.write(line(explanation(call.request)))
         else:
-            assert call.request is not None
-            self.running += 1
-            work = asyncio.create_task(self.generate(call.request, writer))
+            requests = call.bundle or (call.request,)
+            assert None not in requests
+            self.running += len(requests)
+            work = asyncio.create_task(self.generate_all(requests, writer))
             gone = asyncio.create_task(reader.read())
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             if not work.done() or work.exception() is not None:  # gone, or found to be gone while sending
@@ -66,12 +68,28 @@ class Engine:
             work.cancel()
             gone.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
-            self.running -= 1
+            self.running -= len(requests)
         with contextlib.suppress(OSError):
             writer.close()
             await writer.wait_closed()
 
-    async def generate(self, r: EngineRequest, writer: asyncio.StreamWriter) -> None:
+    async def generate_all(self, requests: tuple[EngineRequest, ...], writer: asyncio.StreamWriter) -> None:
+        """Each by itself; where one ends without a last frame, the connection ends for all."""
+
+        async def one(number: int, r: EngineRequest) -> None:
+            async def tell(frame: EngineFrame) -> None:
+                writer.write(line(frame.model_copy(update={"request": number})))
+                await writer.drain()
+
+            if not await self.generate(r, tell):
+                raise ConnectionError
+
+        async with asyncio.TaskGroup() as group:
+            for number, r in enumerate(requests):
+                group.create_task(one(number, r))
+
+    async def generate(self, r: EngineRequest, tell: Tell) -> bool:
+        """Whether it came to its last frame."""
         prompt = said(r)
         if prompt == "use":
             prompt = r.memory.model_dump_json() if r.memory else "no memory"
@@ -82,16 +100,16 @@ class Engine:
             fault = EngineFault(
                 status=int(order[1]), type="invalid_request_error", code=order[2], message="No."
             )
-            return await send(writer, EngineFrame(fault=fault))
+            await tell(EngineFrame(fault=fault))
+            return True
         if order[0] == "vanish" and not self.vanished:
             self.vanished = True
-            return None
+            return False
         made = 0
         for i in range(r.n):
             if r.echo:
-                await send(
-                    writer,
-                    EngineFrame(delta=Delta(index=i, text=prompt, logprobs=scored(r, words(prompt), True))),
+                await tell(
+                    EngineFrame(delta=Delta(index=i, text=prompt, logprobs=scored(r, words(prompt), True)))
                 )
             delay = float(order[2]) if order[0] == "count" else 0.0
             text, reason, count = "", "stop", 0
@@ -105,14 +123,14 @@ class Engine:
                 piece = (text + word)[: min(ends)][len(text) :] if ends else word
                 text += word
                 delta = Delta(index=i, text=piece, tokens=1, logprobs=scored(r, [piece], False))
-                await send(writer, EngineFrame(delta=delta))
+                await tell(EngineFrame(delta=delta))
                 if ends:
                     break
             if order[0] == "crash":
-                return None
+                return False
             made += count
             last = Delta(index=i, finish_reason=reason, memory=outcome(r, order, i))
-            await send(writer, EngineFrame(delta=last))
+            await tell(EngineFrame(delta=last))
         asked = len(r.tokens or words(prompt))
         usage = Usage(
             prompt_tokens=asked,
@@ -121,9 +139,8 @@ class Engine:
             cached_tokens=cached(order),
         )
         adapter = "0" * 64 if prompt == "wrong adapter" else r.adapter
-        return await send(
-            writer, EngineFrame(done=EngineDone(usage=usage, base_digest=BASE_DIGEST, adapter=adapter))
-        )
+        await tell(EngineFrame(done=EngineDone(usage=usage, base_digest=BASE_DIGEST, adapter=adapter)))
+        return True
 
 
 def said(r: EngineRequest) -> str:
@@ -202,11 +219,6 @@ def scored(r: EngineRequest, tokens: list[str], is_prompt: bool) -> list[TokenLo
 
 def line(frame: EngineFrame) -> bytes:
     return frame.model_dump_json(exclude_none=True).encode() + b"\n"
-
-
-async def send(writer: asyncio.StreamWriter, frame: EngineFrame) -> None:
-    writer.write(line(frame))
-    await writer.drain()
 
 
 async def main(path: str) -> None:

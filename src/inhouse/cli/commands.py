@@ -33,6 +33,7 @@ from inhouse.cli.terminal import (
     when,
     write,
 )
+from inhouse.cli.waiting import waiting
 from inhouse.errors import BadRows, InvalidRequest, JobFailed
 
 if TYPE_CHECKING:
@@ -90,6 +91,13 @@ def up(
     database_url: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite.")] = None,
     device: Annotated[str | None, typer.Option(help="Device the worker uses.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads a job may use; 0 is all.")] = None,
+    quantization: Annotated[
+        str | None,
+        typer.Option(help="int8 or int4: a served base's numbers in fewer bits, none: as they are."),
+    ] = None,
+    lookup: Annotated[
+        str | None, typer.Option(help="on or off: guess tokens that repeat what stood before. Default: auto.")
+    ] = None,
 ) -> None:
     """Serve models and tune them, until Ctrl-C."""
     bases: list[str | None] = list(base) if base else [None]
@@ -102,6 +110,8 @@ def up(
             "database_url": database_url,
             "device": device,
             "threads": threads,
+            "quantization": quantization,
+            "lookup": lookup,
         }
     )
     try:
@@ -351,12 +361,10 @@ def _model_and_prompt(client: Client, model: str | None, prompt: str | None) -> 
 
 def _say(messages: list[dict[str, str]], model: Model, sampling: dict[str, Any]) -> str:
     """Write the reply as it comes, and for people what it rests on; returns it whole."""
-    with err.status(
-        "waiting for the first word; a base that rests is loaded first", spinner="line"
-    ) as status:
+    with waiting(model) as stop:
 
         def write_piece(piece: str) -> None:
-            status.stop()
+            stop()
             write(piece)
 
         answer = model.ask(messages, on_piece=write_piece, **sampling)

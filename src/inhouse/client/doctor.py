@@ -38,7 +38,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Every finding, the quick ones first."""
     yield Finding("python", "good", f"{platform.python_version()} ({sys.executable}), inhouse {__version__}")
     yield _data_folder(settings.data_dir)
-    yield _server(settings)
+    running = local.find(settings)
+    yield _server(running)
+    yield _serving(settings, running)
     yield from _workshop(settings)
 
 
@@ -55,13 +57,28 @@ def _data_folder(folder: Path) -> Finding:
     return Finding("data folder", "good", found)
 
 
-def _server(settings: Settings) -> Finding:
-    running = local.find(settings)
+def _server(running: local.Running | None) -> Finding:
     if running is None:
         return Finding(
             "server", "note", "none runs for this data folder", "Client() starts one; so does: inhouse up"
         )
     return Finding("server", "good", f"{running.address.url} (process {running.pid})")
+
+
+def _serving(settings: Settings, running: local.Running | None) -> Finding:
+    """How bases are served: by the server that runs, which keeps what it began with, or by one started from here."""
+    here = settings.serving()
+    there = here if running is None else running.serving or here
+    told = ", ".join(f"{name} {value}" for name, value in there.items())
+    if there == here:
+        return Finding("serving", "good", told)
+    others = ", ".join(f"{name} {value}" for name, value in here.items() if there.get(name) != value)
+    return Finding(
+        "serving",
+        "note",
+        f"{told}; a server started from here would have {others}",
+        "The one that runs keeps what it began with: end it to change that.",
+    )
 
 
 def _workshop(settings: Settings) -> Iterator[Finding]:

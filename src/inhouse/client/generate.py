@@ -6,18 +6,20 @@ reply's line says is replies.py's.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 from urllib.parse import quote
 
-from inhouse.client.http import LONGEST_WAIT_S, NO_ANSWER, Http
+from inhouse.client.crew import Crew
+from inhouse.client.faults import from_wire
+from inhouse.client.http import LONGEST_WAIT_S, NO_ANSWER, Http, is_retried
 from inhouse.client.replies import Asked, Reply, ReplyFile, Summary
 from inhouse.errors import (
     Conflict,
@@ -38,15 +40,24 @@ from inhouse.rows.prompts import CHAT, COMPLETIONS, read
 
 WINDOW = 4
 """Rows read ahead, for each that is under way: a long reply holds back the lines behind it, not the engine."""
-HEADROOM = 1.5
-"""Requests under way for each that the engines decode: while one reply travels, the next request waits there."""
+HEADROOM = 2.0
+"""Rows under way for each that the engines decode: while replies travel, the next rows wait there."""
+BUNDLES = 4
+"""Requests among which the rows under way are shared. A new one waits for places for all its rows, so that a
+quarter of them is missing at most: HEADROOM less that is still more than the engines decode."""
+MOST_ROWS = 64
+"""In one request, as the server takes them."""
+ROWS = "/v1/x/rows"
 PLACES_IF_UNSAID = 8
+WAIT_IF_UNSAID_S = 0.5
 WAITS = {"service_tier": "flex"}
 """How a row says that it can wait: it takes what other requests leave of the engines."""
 PATIENCE_S = 600.0
 """How long a server may answer no row at all before the run ends; it can be taken up again."""
 _BUSY = (RateLimited, EngineOverloaded, ModelLoading, Draining, StoreBusy, ServerUnreachable)
 """Of the server, not of the row: asked again as long as patience lasts."""
+_FINAL = (NO_ANSWER, "insufficient_quota")
+"""Of the row all the same: asking again would end alike."""
 _REFUSED = (Unauthenticated, PermissionDenied)
 """Of the key: every other row would be told the same."""
 
@@ -176,7 +187,8 @@ class Run:
         stop = threading.Event()
         http = self.http.beside(connections=self.concurrency, sleep=lambda seconds: _wait(stop, seconds))
         asking = _Asking(http, self.model if self.is_named else None, stop)
-        crew = _Crew(self.concurrency, asking.reply, at_end=http.close)
+        most = max(1, min(MOST_ROWS, self.concurrency // BUNDLES))
+        crew = Crew(self.concurrency, most, asking.replies, may_share=_may_share, at_end=http.close)
         ahead: deque[Future[Reply]] = deque()
         try:
             for row in asked:
@@ -199,52 +211,8 @@ class Run:
         raise error
 
 
-class _Crew:
-    """Threads that work on what they are given. Nobody waits for them, not even the end of the process."""
-
-    def __init__(self, count: int, work: Callable[[Asked], Reply], at_end: Callable[[], None]) -> None:
-        self._work = work
-        self._at_end = at_end
-        self._given: SimpleQueue[tuple[Future[Reply], Asked] | None] = SimpleQueue()
-        self._count = count
-        self._leaving = threading.Lock()
-        for _ in range(count):
-            threading.Thread(target=self._run, name="generate", daemon=True).start()
-
-    def give(self, row: Asked) -> Future[Reply]:
-        """The row's reply, later."""
-        future: Future[Reply] = Future()
-        self._given.put((future, row))
-        return future
-
-    def dismiss(self, unwanted: Iterable[Future[Reply]]) -> None:
-        """Lets each thread go when it has done what it does; what is not begun is left."""
-        for future in unwanted:
-            future.cancel()
-        for _ in range(self._count):
-            self._given.put(None)
-
-    def _run(self) -> None:
-        while (job := self._given.get()) is not None:
-            future, row = job
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(self._work(row))
-            except InhouseError as error:
-                future.set_exception(error)
-            except BaseException as error:
-                future.set_exception(error)  # whoever waits must not wait for ever
-                raise
-        with self._leaving:
-            self._count -= 1
-            is_last = not self._count
-        if is_last:
-            self._at_end()
-
-
 class _Asking:
-    """One row after another, from many threads, with patience for the server."""
+    """One bundle of rows after another, from many threads, with patience for the server."""
 
     def __init__(self, http: Http, model: str | None, stop: threading.Event) -> None:
         self._http = http
@@ -252,8 +220,59 @@ class _Asking:
         self._stop = stop
         self._answered_at = time.monotonic()
 
-    def reply(self, asked: Asked) -> Reply:
-        """The row's reply, or its error. Raises what is wrong with the server or the key."""
+    def replies(self, rows: Sequence[Asked]) -> Iterator[tuple[int, Reply]]:
+        """Each row's place and its reply or its error, as they come. Raises what is wrong with the server or the key.
+
+        A row that the bundle did not settle is asked again: with the others that the server was too busy for, or
+        alone where only that tells whose fault it is.
+        """
+        if len(rows) == 1:
+            yield 0, self._reply(rows[0])
+            return
+        left = dict(enumerate(rows))
+        refused_at: float | None = None
+        while left:
+            busy: InhouseError | None = None
+            alone: list[int] = []
+            try:
+                for at, found in self._heard(left):
+                    if isinstance(found, Reply):
+                        del left[at]
+                        yield at, found
+                    elif _is_busy(found):
+                        busy = found
+                    else:
+                        alone.append(at)
+            except InhouseError as error:
+                if isinstance(error, _REFUSED) or not (
+                    _is_busy(error) or self._is_of_the_row(error, rows[0])
+                ):
+                    raise
+                busy, alone = (error, alone) if _is_busy(error) else (None, [])
+            for at in alone if busy else list(left):
+                yield at, self._reply(left.pop(at))
+            if left and busy:
+                refused_at = refused_at or time.monotonic()
+                self._be_patient(busy, refused_at)
+
+    def _heard(self, left: Mapping[int, Asked]) -> Iterator[tuple[int, Reply | InhouseError]]:
+        """What one request makes of the rows that are left: a reply, or an error that need not be the last word."""
+        places = list(left)
+        lines = b"\n".join(json.dumps(row.body, ensure_ascii=False).encode() for row in left.values())
+        for event in self._http.events(ROWS, lines=lines):
+            at = places[event["row"]]
+            if "reply" in event:
+                self._answered_at = time.monotonic()
+                yield at, Reply.from_wire(left[at], event["reply"])
+                continue
+            error = from_wire(event["refused"], status=event["status"], retry_after_s=event["retry_after_s"])
+            if is_retried(event["status"]) or not self._is_of_the_row(error, left[at]):
+                yield at, error
+            else:
+                yield at, Reply.from_error(left[at], error)
+
+    def _reply(self, asked: Asked) -> Reply:
+        """The row's reply, or its error, by a request of its own."""
         prompt = asked.prompt
         if prompt.problem is not None:
             problem = InvalidRequest(str(prompt.problem), param=prompt.problem.field, code="invalid_row")
@@ -265,10 +284,10 @@ class _Asking:
             except InhouseError as error:
                 if self._is_of_the_row(error, asked):
                     return Reply.from_error(asked, error)
-                refused_at = refused_at or time.monotonic()
-                if not isinstance(error, _BUSY) or self._is_over(refused_at):
+                if not isinstance(error, _BUSY):
                     raise
-                _wait(self._stop, min(error.retry_after_s or 0.0, LONGEST_WAIT_S))
+                refused_at = refused_at or time.monotonic()
+                self._be_patient(error, refused_at)
             else:
                 self._answered_at = time.monotonic()
                 return Reply.from_wire(asked, wire)
@@ -277,13 +296,28 @@ class _Asking:
         if isinstance(error, ModelNotFound):  # a batch line may name one that is not there
             return bool(asked.body["model"] != self._model)
         if isinstance(error, _BUSY):
-            return error.code in (NO_ANSWER, "insufficient_quota")
+            return error.code in _FINAL
         return not isinstance(error, _REFUSED)
 
-    def _is_over(self, refused_at: float) -> bool:
-        """Whether to give up: nobody was answered for long while this row was refused."""
+    def _be_patient(self, error: InhouseError, refused_at: float) -> None:
+        """Waits as long as the server asks; raises its error where nobody was answered for long while it refused."""
         waited_s = time.monotonic() - max(refused_at, self._answered_at)
-        return self._stop.is_set() or waited_s > PATIENCE_S
+        if self._stop.is_set() or waited_s > PATIENCE_S:
+            raise error
+        wait_s = WAIT_IF_UNSAID_S if error.retry_after_s is None else error.retry_after_s
+        _wait(self._stop, min(wait_s, LONGEST_WAIT_S))
+
+
+def _is_busy(error: InhouseError) -> bool:
+    """Whether the server may well answer the same later."""
+    return isinstance(error, _BUSY) and error.code not in _FINAL
+
+
+def _may_share(one: Asked, other: Asked) -> bool:
+    """Whether two rows may be in one request: conversations with one model."""
+    return all(row.prompt.problem is None and row.prompt.path == CHAT for row in (one, other)) and (
+        one.body["model"] == other.body["model"]
+    )
 
 
 def _places(http: Http, model: str) -> tuple[int, int]:

@@ -131,9 +131,14 @@ class Http:
             except httpx2.HTTPError as e:
                 raise self._broke_off(e) from e
 
-    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Each data frame of a streamed POST, until [DONE]. Closing the iterator cancels the request."""
-        with self.send("POST", path, body=body) as reply:
+    def events(
+        self, path: str, body: Mapping[str, Any] | None = None, *, lines: bytes | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Each data frame of a streamed POST, until [DONE]. Closing the iterator cancels the request.
+
+        `lines` is JSONL, for a body of many objects.
+        """
+        with self.send("POST", path, body=body, lines=lines) as reply:
             try:
                 for data in event_data(reply.iter_bytes()):
                     if data == b"[DONE]":
@@ -155,6 +160,7 @@ class Http:
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
+        lines: bytes | None = None,
         params: Mapping[str, Any] | None = None,
         upload: tuple[str, BinaryIO, Mapping[str, str]] | None = None,
         idempotency_key: str | None = None,
@@ -165,6 +171,8 @@ class Http:
             request: dict[str, Any] = {"params": params, "headers": headers}
             if body is not None:
                 request["json"] = body
+            if lines is not None:
+                request |= {"content": lines, "headers": {**headers, "content-type": "application/jsonl"}}
             if upload is not None:
                 name, content, fields = upload
                 content.seek(0)
@@ -262,7 +270,12 @@ def _should_retry(reply: httpx2.Response) -> bool:
     said = reply.headers.get("x-should-retry")
     if said in ("true", "false"):
         return bool(said == "true")
-    return reply.status_code in _RETRIED or reply.status_code >= 500
+    return is_retried(reply.status_code)
+
+
+def is_retried(status: int) -> bool:
+    """Whether the same request may be answered another time."""
+    return status in _RETRIED or status >= 500
 
 
 def _backoff_s(attempt: int) -> float:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,8 @@ class Running:
 
     address: Address
     pid: int
+    serving: Mapping[str, str] | None = None
+    """How it serves bases, by its settings' names; None: it does not say."""
 
 
 def find(settings: Settings) -> Running | None:
@@ -108,7 +110,8 @@ def log_tail(settings: Settings, lines: int = 12) -> str:
 def _recorded(file: Path) -> Running | None:
     try:
         noted = json.loads(file.read_bytes())
-        return Running(Address(str(noted["url"]), noted.get("key"), is_local=True), int(noted["pid"]))
+        address = Address(str(noted["url"]), noted.get("key"), is_local=True)
+        return Running(address, int(noted["pid"]), noted.get("serving"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

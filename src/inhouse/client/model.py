@@ -73,6 +73,26 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """How busy the engines of a model are."""
+
+    standing: Literal["ready", "loading", "resting"]
+    """Whether its base is in memory, on its way there, or neither: the next question has it loaded."""
+    running: int
+    """How many requests are decoded at once."""
+    waiting: int
+    """How many more may wait."""
+    under_way: int
+    """How many there are now, of everybody."""
+
+    @classmethod
+    def from_wire(cls, card: Mapping[str, Any]) -> State:
+        places = card.get("x_places") or {}
+        running, waiting, under_way = (int(places.get(n) or 0) for n in ("running", "waiting", "under_way"))
+        return cls(card.get("x_state") or "ready", running, waiting, under_way)
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A reply, and what it rests on. As a string it is its text."""
 
@@ -226,6 +246,10 @@ class Model:
     def unpin(self) -> None:
         """Let its adapter make room again. Needs an admin key."""
         unpin(self._http, self.pinned or self.name)
+
+    def state(self) -> State:
+        """Whether the model's base is loaded, and how many requests are before yours."""
+        return State.from_wire(self._http.call("GET", f"/v1/models/{quote(self.name, safe='')}"))
 
     @overload
     def generate(

@@ -18,11 +18,12 @@ MAX_FRAMES = 256
 """Frames that wait before deltas are joined: more than the choices that a request may have."""
 HIGH_WATER_BYTES = 64 * 1024
 """Bytes handed to the socket before the rest waits as frames."""
-
-
 GATHER_S = 1.0
 """How long the deltas of a reply that is wanted whole are gathered: what was made is still known soon, should
 the caller leave."""
+
+Queued = tuple[int, EngineFrame]
+"""A frame, and the number of the request it belongs to."""
 
 
 class Connection:
@@ -31,11 +32,11 @@ class Connection:
     def __init__(self, writer: asyncio.StreamWriter, clock: Callable[[], float]) -> None:
         self._writer = writer
         self._clock = clock
-        self._frames: list[EngineFrame] = []
+        self._frames: list[Queued] = []
         self._arrived = asyncio.Event()
-        self._completed = asyncio.Event()
-        self.gathers = False
-        """Whether the caller wants its reply whole."""
+        self._ended = asyncio.Event()
+        self._unfinished = {0}
+        self._gathers = self._waits_at_first = False
         self._written = self._sent = 0
         self._moved_at = clock()
         writer.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
@@ -45,37 +46,48 @@ class Connection:
         """Frames that are not yet handed to the socket."""
         return len(self._frames)
 
-    def put(self, frame: EngineFrame) -> None:
-        """Queues a frame; never waits. Behind a last one there is nothing more to say."""
-        if self._completed.is_set():
+    def expect(self, requests: int, *, whole: bool) -> None:
+        """Says how many requests the call makes, and whether their replies are wanted whole."""
+        self._unfinished = set(range(requests))
+        self._gathers = whole
+        self._waits_at_first = whole and requests > 1
+
+    def put(self, frame: EngineFrame, request: int = 0) -> None:
+        """Queues a frame of one of the call's requests; never waits. Behind its last there is nothing more to say."""
+        if request not in self._unfinished:
             return
         if frame.delta is None:
-            self._completed.set()
-        self._frames.append(frame)
+            self._unfinished.discard(request)
+            self._ended.set()
+        self._frames.append((request, frame))
         if len(self._frames) > MAX_FRAMES:
             self._frames = joined(self._frames)
         self._arrived.set()
 
     async def pump(self) -> None:
-        """Writes frames as they come, as fast as the caller reads; returns when the last one is gone."""
-        is_first = True
+        """Writes frames as they come, as fast as the caller reads; returns when the last one is gone.
+
+        Of replies that are wanted whole, nothing leaves before one has ended or a while has passed, but a lone
+        request's first frame: it says that the engine has begun.
+        """
+        waits = self._waits_at_first
         while True:
             await self._arrived.wait()
-            if self.gathers and not is_first:
+            if waits:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(GATHER_S):
-                        await self._completed.wait()
+                        await self._ended.wait()
             self._arrived.clear()
-            frames, self._frames, is_first = self._frames, [], False
-            if self.gathers:
-                frames = joined(frames)
-            data = b"".join(orjson.dumps(frame.model_dump(exclude_defaults=True)) + b"\n" for frame in frames)
+            self._ended.clear()
+            frames, self._frames, waits = self._frames, [], self._gathers
+            is_over = not self._unfinished
+            data = b"".join(map(_line, joined(frames) if self._gathers else frames))
             self._written += len(data)
             self._writer.write(data)
-            if frames[-1].delta is None:
+            if is_over:
                 self._writer.transport.set_write_buffer_limits(high=0)  # drained is then empty
             await self._writer.drain()
-            if frames[-1].delta is None:
+            if is_over:
                 return
 
     def stalled_s(self) -> float:
@@ -97,16 +109,22 @@ class Connection:
         await self._writer.wait_closed()
 
 
-def joined(frames: list[EngineFrame]) -> list[EngineFrame]:
-    """The same text in one delta a choice; other frames stay, behind them."""
-    deltas: dict[int, list[Delta]] = {}
-    others: list[EngineFrame] = []
-    for frame in frames:
+def joined(frames: list[Queued]) -> list[Queued]:
+    """The same text in one delta a choice of each request; other frames stay, behind them."""
+    deltas: dict[tuple[int, int], list[Delta]] = {}
+    others: list[Queued] = []
+    for request, frame in frames:
         if frame.delta is None:
-            others.append(frame)
+            others.append((request, frame))
         else:
-            deltas.setdefault(frame.delta.index, []).append(frame.delta)
-    return [EngineFrame(delta=_join(pieces)) for pieces in deltas.values()] + others
+            deltas.setdefault((request, frame.delta.index), []).append(frame.delta)
+    return [(request, EngineFrame(delta=_join(pieces))) for (request, _), pieces in deltas.items()] + others
+
+
+def _line(queued: Queued) -> bytes:
+    request, frame = queued
+    fields = frame.model_dump(exclude_defaults=True)
+    return orjson.dumps(fields | {"request": request} if request else fields) + b"\n"
 
 
 def _join(pieces: list[Delta]) -> Delta:

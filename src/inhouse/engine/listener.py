@@ -99,7 +99,8 @@ class Listener:
         self._memory_pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-memory")
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._grammar_pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="engine-grammar")
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, tuple[Connection, int]] = {}
+        """Whose each request is, and its number there."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._refuse: InhouseError | None = None
         self._number = 0
@@ -151,8 +152,8 @@ class Listener:
     async def _end(self, error: InhouseError) -> None:
         self._refuse = error
         self._server.close()
-        for connection in self._connections.values():
-            connection.put(EngineFrame(fault=fault_of(error)))
+        for connection, number in self._connections.values():
+            connection.put(EngineFrame(fault=fault_of(error)), number)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_S)
         self._sweeper.cancel()
@@ -162,14 +163,15 @@ class Listener:
 
     def _dispatch(self, replies: list[Reply]) -> None:
         for reply in replies:
-            if connection := self._connections.get(reply.request_id):
-                connection.put(reply.frame)
+            if found := self._connections.get(reply.request_id):
+                connection, number = found
+                connection.put(reply.frame, number)
 
     async def _sweep(self) -> None:
         """Puts out readers that stand still, so that what they hold is others'."""
         while True:
             await asyncio.sleep(SWEEP_S)
-            for request_id, connection in list(self._connections.items()):
+            for request_id, (connection, _) in list(self._connections.items()):
                 if connection.stalled_s() > self._idle_reader_s:
                     log.warning("request %s: its reader stood still and was put out", request_id)
                     self._evicted += 1
@@ -201,6 +203,8 @@ class Listener:
         if call.op == "stats":
             connection.put(EngineFrame(stats=self._engine.stats | self._numbers()))
             await connection.pump()
+        elif call.op == "generate" and call.bundle:
+            await self._generate(call.bundle, reader, connection)
         elif call.request is None:
             await self._tell(
                 connection, InvalidRequest(f"A call to {call.op} needs a request.", param="request")
@@ -209,11 +213,8 @@ class Listener:
             await self._tell(connection, self._refuse)
         elif call.op in ("explain", "verify"):
             await self._look(call.op, call.request, connection)
-        elif self._is_full():
-            busy = f"{self._max_queued} requests are waiting for this engine. Try again shortly."
-            await self._tell(connection, EngineOverloaded(busy, retry_after_s=1.0))
         else:
-            await self._generate(call.request, reader, connection)
+            await self._generate((call.request,), reader, connection)
 
     async def _look(self, op: EngineOp, call: EngineRequest, connection: Connection) -> None:
         """Answers a question about a call that is not to be generated, by the threads that may take their time."""
@@ -229,46 +230,66 @@ class Listener:
         await connection.pump()
 
     async def _generate(
-        self, call: EngineRequest, reader: asyncio.StreamReader, connection: Connection
+        self, calls: tuple[EngineRequest, ...], reader: asyncio.StreamReader, connection: Connection
     ) -> None:
-        """Serves one request until its last frame is out or its caller is gone."""
-        self._number += 1
-        request_id = f"{call.id}/{self._number}"  # unique, whatever callers call theirs
-        # It counts as waiting from here on; nothing was awaited since `_is_full` looked.
-        self._connections[request_id] = connection
-        connection.gathers = call.whole
-        work = asyncio.create_task(self._prepare_and_pump(call, request_id, connection))
+        """Serves a call's requests until their last frames are out or their caller is gone."""
+        connection.expect(len(calls), whole=all(call.whole for call in calls))
+        taken: dict[str, EngineRequest] = {}
+        for number, call in enumerate(calls):
+            if refusal := self._refuse or self._crowd():
+                connection.put(EngineFrame(fault=fault_of(refusal)), number)
+                continue
+            self._number += 1
+            request_id = f"{call.id}/{self._number}"  # unique, whatever callers call theirs
+            # It counts as waiting from here on; nothing was awaited since `_crowd` looked.
+            self._connections[request_id] = connection, number
+            taken[request_id] = call
+        work = asyncio.create_task(self._prepare_and_pump(taken, connection))
         gone = asyncio.create_task(_read_to_end(reader))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
         finally:
-            del self._connections[request_id]
-            self._inbox.put(Cancel(request_id))
+            for request_id in taken:
+                del self._connections[request_id]
+                self._inbox.put(Cancel(request_id))
             for task in (work, gone):
                 task.cancel()
             await asyncio.gather(work, gone, return_exceptions=True)
 
-    async def _prepare_and_pump(self, call: EngineRequest, request_id: str, connection: Connection) -> None:
-        prepare = partial(self._engine.intake.prepare, call, request_id)
-        request = await self._off_loop(call, request_id, prepare)
-        if isinstance(request, EngineFault):
-            connection.put(EngineFrame(fault=request))
-        else:
-            self._inbox.put(Add(request))
+    async def _prepare_and_pump(self, calls: Mapping[str, EngineRequest], connection: Connection) -> None:
+        """Plain text of a bundle is prepared in one go; what may take its time, each by itself."""
+        plain = {request_id: call for request_id, call in calls.items() if _is_plain(call)}
+        others = [{request_id: call} for request_id, call in calls.items() if request_id not in plain]
+        async with asyncio.TaskGroup() as group:
+            for part in (plain, *others):
+                if part:
+                    group.create_task(self._prepare(part))
         await connection.pump()
 
-    async def _off_loop(
-        self, call: EngineRequest, request_id: str, work: Callable[[], Result]
-    ) -> Result | EngineFault:
-        """What the work for a call gives, or its fault; neither the loop nor the step waits for it."""
-        if call.structure is not None or call.tools is not None:
-            return await self._in_turn(call.project, partial(around_request, request_id, work))
-        pool = self._memory_pool if call.memory else self._pool
-        return await self._loop.run_in_executor(pool, around_request, request_id, work)
+    async def _prepare(self, calls: Mapping[str, EngineRequest]) -> None:
+        """Hands the calls to the engine's thread as requests, or their callers what is wrong with them."""
+        prepare = self._engine.intake.prepare
 
-    async def _in_turn(self, project: str, work: Callable[[], Result | EngineFault]) -> Result | EngineFault:
+        def work() -> list[Request | EngineFault]:
+            return [around_request(id, partial(prepare, call, id)) for id, call in calls.items()]
+
+        for request_id, request in zip(calls, await self._off_loop([*calls.values()], work), strict=True):
+            connection, number = self._connections[request_id]
+            if isinstance(request, EngineFault):
+                connection.put(EngineFrame(fault=request), number)
+            else:
+                self._inbox.put(Add(request))
+
+    async def _off_loop(self, calls: list[EngineRequest], work: Callable[[], Result]) -> Result:
+        """What the work for some calls gives; neither the loop nor the step waits for it."""
+        if calls[0].structure is not None or calls[0].tools is not None:
+            return await self._in_turn(calls[0].project, work)
+        pool = self._memory_pool if calls[0].memory else self._pool
+        return await self._loop.run_in_executor(pool, work)
+
+    async def _in_turn(self, project: str, work: Callable[[], Result]) -> Result:
         """What work with a grammar gives, which may take seconds: a project has one thread at a time, and so keeps
         no other waiting for more than one such work. A caller that leaves does not end its project's turn."""
         turn = self._turns.setdefault(project, asyncio.Lock())
@@ -281,11 +302,20 @@ class Listener:
         connection.put(EngineFrame(fault=fault_of(error)))
         await connection.pump()
 
-    def _is_full(self) -> bool:
-        return len(self._connections) - self._engine.stats["running_requests"] >= self._max_queued
+    def _crowd(self) -> EngineOverloaded | None:
+        """Why no further request may wait; None: one may."""
+        if len(self._connections) - self._engine.stats["running_requests"] < self._max_queued:
+            return None
+        busy = f"{self._max_queued} requests are waiting for this engine. Try again shortly."
+        return EngineOverloaded(busy, retry_after_s=1.0)
 
     def _numbers(self) -> dict[str, float]:
         return {"connections": len(self._connections), "readers_put_out_total": self._evicted}
+
+
+def _is_plain(call: EngineRequest) -> bool:
+    """Whether a call needs nothing but its text prepared."""
+    return call.memory is None and call.structure is None and call.tools is None
 
 
 async def _read_to_end(reader: asyncio.StreamReader) -> None:

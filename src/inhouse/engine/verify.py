@@ -68,7 +68,7 @@ class Verifier:
         ranks = sorted({len(a) for a, _ in adapter.tensors.values()})
         rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
         self._say(
-            "fits", True, f"all tensors match: {len(adapter.tensors)} of the base's {every} layers, {rank}"
+            "fits", True, f"all tensors match: {len(adapter.tensors)} of the base's {every} modules, {rank}"
         )
 
     def _acts(self, adapter: Adapter) -> None:

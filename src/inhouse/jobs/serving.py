@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import sqlalchemy as sa
 
 from inhouse.errors import ModelLoading
@@ -9,6 +11,7 @@ from inhouse.schema import Job, JobFault, ServeSpec
 from inhouse.store import ids
 from inhouse.store.db import Database, clock, lock
 from inhouse.store.records import jobs as records
+from inhouse.store.records import replicas
 from inhouse.store.tables import NO_PROJECT, jobs
 
 COOL_DOWN_S = 10.0
@@ -36,6 +39,13 @@ def ensure_replica(db: Database, base: str) -> None:
             conn,
             Job(id=id, project=NO_PROJECT, kind="serve", state="queued", spec=spec, created_at=created_at),
         )
+
+
+def standing(conn: sa.Connection, base: str) -> Literal["ready", "loading", "resting"]:
+    """Whether a base answers, is on its way to, or waits to be asked for."""
+    if replicas.ready_for(conn, base):
+        return "ready"
+    return "loading" if _is_on_its_way(conn, base) else "resting"
 
 
 def _is_on_its_way(conn: sa.Connection, base: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from itertools import islice
@@ -323,11 +323,19 @@ def _list(value: Any, where: str) -> list[Any] | tuple[Any, ...]:
     return value
 
 
-def refuse_unknown(given: Mapping[str, Any], known: set[str], where: str = "") -> None:
+def refuse_unknown(
+    given: Mapping[str, Any],
+    known: Collection[str],
+    where: str = "",
+    *,
+    labels: Collection[str] | None = None,
+) -> None:
+    """Raises BadRow for a key that is not known. It lists those that are, a whole row's labels among them."""
+    labels = labels if labels is not None else () if where else HARMLESS
     for key in given:
         if key not in known:
             field = f"{where}.{key}" if where else str(key)
-            _refuse_key(field[:80], key, known)
+            _refuse_key(field[:80], key, {*known, *labels})
 
 
 def _refuse_key(field: str, key: Any, known: set[str]) -> NoReturn:

@@ -21,6 +21,8 @@ COMPLETIONS = "/v1/completions"
 
 _REPLIES = {"prompt": "completion", "question": "answer", "input": "output"}
 """What a row may ask with, and what its reply is called in a training file."""
+_LABELS = HARMLESS | {"custom_id"}
+"""Keys that name or label a row, whatever it asks with."""
 _BATCH = {"custom_id", "method", "url", "body"}
 _SHAPES = (
     'Give a text, {"prompt"}, {"question"}, {"input"}, {"messages": [...]}, '
@@ -79,14 +81,15 @@ def _asked(value: Any) -> tuple[str, dict[str, Any], str | None]:
     given = {key: found for key, found in value.items() if found is not None}
     if "body" in given:
         return _batch_line(given)
-    given = {key: found for key, found in given.items() if key not in HARMLESS | {"custom_id"}}
+    given = {key: found for key, found in given.items() if key not in _LABELS}
     if "messages" in given:
-        refuse_unknown(given, {"messages"})
+        refuse_unknown(given, {"messages"}, labels=_LABELS)
         messages, expected = _conversation(given["messages"])
         return CHAT, {"messages": messages}, expected
     for asked, reply in _REPLIES.items():
         if asked in given:
-            refuse_unknown(given, {asked, reply, "system", *(FACT_LABELS if asked == "question" else ())})
+            known = {asked, reply, "system", *(FACT_LABELS if asked == "question" else ())}
+            refuse_unknown(given, known, labels=_LABELS)
             system = text_of(given.get("system", ""), "system")
             before = [{"role": "system", "content": system}] if system else []
             expected = text_of(given[reply], reply) if reply in given else None
@@ -113,7 +116,7 @@ def _conversation(messages: Any) -> tuple[list[Any], str | None]:
 
 def _batch_line(given: Mapping[str, Any]) -> tuple[str, dict[str, Any], None]:
     """A line of a file for OpenAI's batches: its body goes as it is."""
-    refuse_unknown(given, _BATCH)
+    refuse_unknown(given, _BATCH, labels=())
     path, body = given.get("url", CHAT), given["body"]
     if given.get("method", "POST") != "POST":
         raise BadRow("method", f"is {short(given['method'])}.", "Write POST.")

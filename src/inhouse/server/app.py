@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
-from inhouse.server import admin, body, health, idempotency, metrics, pins
+from inhouse.server import admin, body, bundle, health, idempotency, metrics, pins
 from inhouse.server.auth import Auth, Keyring, host_rule
 from inhouse.server.edge import Edge, Readers, Work
 from inhouse.server.gateway import Gateway
@@ -35,7 +35,7 @@ from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 
-ROUTERS = (health, metrics, models, chat, completions, files, fine_tuning, facts, admin, pins)
+ROUTERS = (health, metrics, models, chat, completions, bundle, files, fine_tuning, facts, admin, pins)
 
 
 def create_app(

@@ -74,16 +74,32 @@ async def chunks(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
 
 async def read(request: Request, model: type[B], limit_bytes: int) -> B:
     """The JSON body as a checked value."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise UnsupportedMedia(
-            "The body must be JSON. Send it with the header 'content-type: application/json'."
-        )
+    _check_kind(request, "application/json", "The body must be JSON.")
+    return parse(b"".join([chunk async for chunk in chunks(request, limit_bytes)]), model)
+
+
+async def lines(request: Request, most: int, limit_bytes: int) -> list[bytes]:
+    """The lines of a JSONL body that hold anything. Raises InvalidRequest for none, or for more than `most`."""
+    _check_kind(request, "application/jsonl", "The body must be lines of JSON.")
     raw = b"".join([chunk async for chunk in chunks(request, limit_bytes)])
+    found = [line for line in raw.split(b"\n") if line.strip()]
+    if not 1 <= len(found) <= most:
+        raise InvalidRequest(f"The body has {len(found)} lines. Send 1 to {most} at once.")
+    return found
+
+
+def parse(raw: bytes, model: type[B]) -> B:
+    """JSON as a checked value. Raises InvalidRequest, in the API's words."""
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
         raise _refusal(error, model) from None
+
+
+def _check_kind(request: Request, kind: str, wish: str) -> None:
+    said = request.headers.get("content-type", kind).partition(";")[0].strip().lower()
+    if said != kind and not (kind.endswith("json") and said.endswith("+json")):
+        raise UnsupportedMedia(f"{wish} Send it with the header 'content-type: {kind}'.")
 
 
 def query(request: Request, known: Iterable[str]) -> dict[str, str]:
@@ -145,9 +161,18 @@ def _steps(location: tuple[int | str, ...]) -> list[int | str]:
 
 def documented(model: type[RequestBody]) -> dict[str, Any]:
     """What a route passes as `openapi_extra`, so that the API's own page shows its body."""
+    return _documented(model, "application/json")
+
+
+def documented_lines(model: type[RequestBody]) -> dict[str, Any]:
+    """The same for a body whose every line is one."""
+    return _documented(model, "application/jsonl")
+
+
+def _documented(model: type[RequestBody], kind: str) -> dict[str, Any]:
     reference = {"$ref": f"#/components/schemas/{model.__name__}"}
     _DOCUMENTED[model.__name__] = model
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
+    return {"requestBody": {"required": True, "content": {kind: {"schema": reference}}}}
 
 
 _DOCUMENTED: dict[str, type[RequestBody]] = {}

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from inhouse.errors import InhouseError, InternalError
-from inhouse.schema import Check, Delta, EngineFrame, EngineOp, EngineRequest, ModelCard, Usage
+from inhouse.schema import Check, Delta, EngineCall, EngineFrame, EngineOp, EngineRequest, ModelCard, Usage
 from inhouse.server import gateway
 from inhouse.server.auth import caller
 from inhouse.server.channel import Channel
@@ -98,7 +98,7 @@ class Call:
         opened = await asyncio.gather(*(self._open(r) for r in self.requests), return_exceptions=True)
         for problem in opened:
             if isinstance(problem, BaseException):
-                self._note(problem)
+                self.note(problem)
                 raise problem
         self._channels = [c for c in opened if isinstance(c, Channel)]
         self.base_digest = self._channels[0].replica.base_digest
@@ -116,7 +116,7 @@ class Call:
         try:
             if len(self._channels) == 1:
                 while frames := await self._channels[0].frames():
-                    yield self._take(0, frames)
+                    yield self.take(0, frames)
                 return
             for i, channel in enumerate(self._channels):
                 waiting[asyncio.create_task(channel.frames())] = i
@@ -126,9 +126,9 @@ class Call:
                     i = waiting.pop(task)
                     if frames := await task:
                         waiting[asyncio.create_task(self._channels[i].frames())] = i
-                        yield self._take(i, frames)
+                        yield self.take(i, frames)
         except InhouseError as error:
-            self._note(error)
+            self.note(error)
             raise
         finally:
             for task in waiting:
@@ -163,12 +163,8 @@ class Call:
                 )
             )
 
-    async def _open(self, request: EngineRequest) -> Channel:
-        channel = await self.gw.relay.open(self.base, request)
-        self._opened.append(channel)
-        return channel
-
-    def _take(self, i: int, frames: list[EngineFrame]) -> list[tuple[int, Delta]]:
+    def take(self, i: int, frames: list[EngineFrame]) -> list[tuple[int, Delta]]:
+        """Counts what has arrived for the request of this number. Raises InternalError for another adapter's answer."""
         found = []
         for frame in frames:
             if frame.delta is not None:
@@ -187,8 +183,14 @@ class Call:
                 self._counted[i] = frame.done.usage
         return found
 
-    def _note(self, problem: BaseException) -> None:
+    def note(self, problem: BaseException) -> None:
+        """What the call has ended with, for the numbers."""
         self._error_code = problem.code if isinstance(problem, InhouseError) else "internal_error"
+
+    async def _open(self, request: EngineRequest) -> Channel:
+        channel = await self.gw.relay.open(self.base, EngineCall(op="generate", request=request))
+        self._opened.append(channel)
+        return channel
 
 
 async def explain(request: Request, base: str, call: EngineRequest) -> dict[str, Any]:
@@ -217,7 +219,7 @@ async def _look(request: Request, base: str, call: EngineRequest, op: EngineOp) 
         request.state.reply_headers = gw.meter.headers(project, now)
     reserved.settle(0, now)
     with gw.relay.slots(base, 1):
-        channel = await gw.relay.open(base, call, op)
+        channel = await gw.relay.open(base, EngineCall(op=op, request=call))
         try:
             (frame,) = await channel.frames()
         finally:

@@ -36,13 +36,16 @@ def error_of(fault: EngineFault) -> InhouseError:
 class Channel:
     """An open connection. `frames` until it answers an empty list; `close` whenever, as often as you like."""
 
-    def __init__(self, replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, replica: Replica, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requests: int
+    ) -> None:
         self.replica = replica
         self._reader = reader
         self._writer = writer
         self._rest = b""
         self._first: list[EngineFrame] = []
-        self._is_done = False
+        self._unfinished = max(1, requests)
+        self._is_bundle = requests > 1
         self._ended_by: InhouseError | None = None
 
     @classmethod
@@ -50,7 +53,7 @@ class Channel:
         """Connects and sends the call. Raises OSError when nobody listens."""
         path = replica.address.removeprefix("unix:")
         reader, writer = await asyncio.open_unix_connection(path, limit=READ_BYTES)
-        channel = cls(replica, reader, writer)
+        channel = cls(replica, reader, writer, len(call.bundle))
         writer.write(call.model_dump_json(exclude_none=True).encode() + b"\n")
         return channel
 
@@ -58,20 +61,21 @@ class Channel:
         """Waits for the first frames. Raises the engine's fault, or EngineGone: then nothing was answered."""
         await self._writer.drain()
         self._first = await self._receive()
-        if self._first[0].fault is not None:
+        if self._first[0].fault is not None and not self._is_bundle:
             raise error_of(self._first[0].fault)
 
     async def frames(self) -> list[EngineFrame]:
         """All that has arrived since the last call, at least one frame; empty after the last.
 
-        Raises what the engine answers as its fault, what `end` was given, and EngineGone.
+        Raises what the engine answers as its fault, but a bundle's faults are frames like others; raises what
+        `end` was given, and EngineGone.
         """
         if self._first:
             found, self._first = self._first, []
         else:
             found = await self._receive()
         last = found[-1] if found else None
-        if last is not None and last.fault is not None:
+        if last is not None and last.fault is not None and not self._is_bundle:
             if len(found) > 1:  # what came before the fault is still the caller's
                 self._first = [last]
                 return found[:-1]
@@ -80,7 +84,7 @@ class Channel:
 
     def end(self, error: InhouseError) -> None:
         """Makes the waiting reader meet `error` now."""
-        if not self._is_done:
+        if self._unfinished:
             self._ended_by = error
             self.close()
 
@@ -90,7 +94,7 @@ class Channel:
             self._reader.feed_eof()
 
     async def _receive(self) -> list[EngineFrame]:
-        if self._is_done:
+        if not self._unfinished:
             return []
         while True:
             try:
@@ -116,9 +120,13 @@ class Channel:
             raise EngineGone(
                 "The engine sent a frame that this server cannot read.", retry_after_s=1
             ) from error
-        last = frames[-1]
-        self._is_done = any(end is not None for end in (last.done, last.fault, last.explained, last.verified))
+        self._unfinished -= sum(_is_last(frame) for frame in frames)
         return frames
+
+
+def _is_last(frame: EngineFrame) -> bool:
+    """Whether nothing more comes for its request."""
+    return any(end is not None for end in (frame.done, frame.fault, frame.explained, frame.verified))
 
 
 async def stats(replica: Replica) -> dict[str, float]:

@@ -30,6 +30,7 @@ class Place:
 
     def __init__(self, settings: Settings) -> None:
         self.run_dir = settings.run_dir
+        self._serving = settings.serving()
         self.data_dir = settings.data_dir
         self._lock: int | None = None
 
@@ -55,7 +56,13 @@ class Place:
 
     def announce(self, url: str, local_key: str) -> None:
         """Writes the address and the key of this start, readable by this user only, in one step."""
-        told = {"url": url, "pid": os.getpid(), "key": local_key, "version": VERSION}
+        told = {
+            "url": url,
+            "pid": os.getpid(),
+            "key": local_key,
+            "version": VERSION,
+            "serving": self._serving,
+        }
         temporary = self.run_dir / f".{ADDRESS_FILE}.{os.getpid()}"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from inhouse.errors import EngineOverloaded, InhouseError, ModelLoading
 from inhouse.jobs import serving
-from inhouse.schema import EngineCall, EngineOp, EngineRequest, Replica
+from inhouse.schema import EngineCall, Replica
 from inhouse.server.channel import Channel, EngineGone, stats
 from inhouse.server.threads import StoreThreads
 from inhouse.settings import Settings
@@ -61,7 +61,7 @@ class Relay:
         engines = max(1, len(self._known.get(base, (0.0, []))[1]))
         return self.settings.max_running * engines, self.settings.max_queued * engines
 
-    async def open(self, base: str, request: EngineRequest, op: EngineOp = "generate") -> Channel:
+    async def open(self, base: str, call: EngineCall) -> Channel:
         """A channel whose first frames have arrived. Tries all replicas, and restarted ones, for load_wait_s.
 
         Nothing has been answered until this returns, so trying again is safe. Raises what the engine answers,
@@ -75,7 +75,7 @@ class Relay:
             replicas_now = await self.ready(base)
             for replica in random.sample(replicas_now, len(replicas_now)):
                 try:
-                    return await self._begin(replica, EngineCall(op=op, request=request))
+                    return await self._begin(replica, call)
                 except (OSError, EngineGone):
                     continue
                 except InhouseError as error:

@@ -6,12 +6,13 @@ It knows no resource; the bytes come ready from whoever writes the wire.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from inhouse.errors import InhouseError
-from inhouse.server.calls import Call, until_gone
+from inhouse.server.calls import until_gone
 from inhouse.server.replies import error_frame
 
 HEADERS = [
@@ -22,10 +23,16 @@ HEADERS = [
 DONE = b"data: [DONE]\n\n"
 
 
+class Closing(Protocol):
+    """What is under way while a stream is: a call, or a bundle of them."""
+
+    def close(self) -> None: ...
+
+
 class EventStream(Response):
     """Streams `frames`, then [DONE], or the error that ended them; closes `call` in any case."""
 
-    def __init__(self, call: Call, frames: AsyncIterator[bytes]) -> None:
+    def __init__(self, call: Closing, frames: AsyncIterator[bytes]) -> None:
         super().__init__()
         self.call = call
         self.frames = frames

@@ -152,16 +152,29 @@ async def create(request: Request) -> Response:
         return card, memory.find(conn, who, card, asked.x_memory)
 
     card, known = await gw.store.read(ask)
-    id = ids.new("chatcmpl")
-    adapter = card.digest if card.kind == "adapter" else None
-    call = Call(request, card, [asked.engine_request(id, who.project, adapter, known.use if known else None)])
+    id, call = begin(request, asked, card, known)
     created = int(time.time())
     if asked.stream:
         await call.start_or_close(request.receive)
         return EventStream(call, _chunks(call, asked, known, id, created))
     with call:
         choices = await until_gone(request.receive, gather(call, asked.choices))
-    return Json(
+    return Json(reply(call, asked, known, choices, id, created))
+
+
+def begin(request: Request, asked: ChatRequest, card: ModelCard, known: Memory | None) -> tuple[str, Call]:
+    """The answer's id, and its call with its places taken. Raises InvalidRequest, RateLimited, EngineOverloaded."""
+    id = ids.new("chatcmpl")
+    adapter = card.digest if card.kind == "adapter" else None
+    use = known.use if known else None
+    return id, Call(request, card, [asked.engine_request(id, caller(request).project, adapter, use)])
+
+
+def reply(
+    call: Call, asked: ChatRequest, known: Memory | None, choices: Sequence[Choice], id: str, created: int
+) -> dict[str, Any]:
+    """The whole answer, as it goes out."""
+    return (
         frame(call, id, "chat.completion", created)
         | {
             "choices": [

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from inhouse.errors import PermissionDenied
+from inhouse.jobs import serving
 from inhouse.schema import ModelCard
 from inhouse.server import bases, body, gateway
 from inhouse.server.auth import caller
@@ -37,16 +38,19 @@ async def list_all(request: Request) -> Response:
 
 @router.get("/v1/models/{name:path}", response_model=None)
 async def retrieve(request: Request, name: str) -> Response:
-    """One model, and how many requests for it are decoded at once and may wait: what a client with many asks."""
+    """One model, whether its base is loaded, and how many requests for it are decoded at once, may wait, and are
+    under way: what a client asks that has many, or waits."""
     gw, project = gateway.of(request), caller(request).project
 
     def ask(conn: Connection) -> dict[str, Any]:
         card = bases.find(conn, project, name)
-        running, waiting = gw.relay.places(gateway.resident(card))
+        base = gateway.resident(card)
+        running, waiting = gw.relay.places(base)
         default = bases.named_by(models.all(conn, ""), gw.settings.base)
         pinned = pins.names(conn, project).get(card.name)
         told = wire(card, is_default=card == default, pinned=pinned)
-        return told | {"x_places": {"running": running, "waiting": waiting}}
+        places = {"running": running, "waiting": waiting, "under_way": gw.relay.running[base]}
+        return told | {"x_state": serving.standing(conn, base), "x_places": places}
 
     return Json(await gw.store.read(ask))
 
