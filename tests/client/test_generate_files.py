@@ -68,7 +68,7 @@ def test_what_is_answered_is_not_asked_again(
 ) -> None:
     out = tmp_path / "out.jsonl"
     resumed(client, out, ["a", "b"])
-    monkeypatch.setattr(generating._Asking, "reply", lambda self, asked: pytest.fail("asked again"))
+    monkeypatch.setattr(generating._Asking, "replies", lambda self, rows: pytest.fail("asked again"))
     assert resumed(client, out, ["a", "b"]).resumed == 2
 
 
