@@ -3,6 +3,8 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(if 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Two files of tests at a time: many start processes of their own, so more would only wait for each other.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format lint types floors up clean install
@@ -24,10 +26,10 @@ demo: $(STAMP)  ## Teach the embedded base an invented company, and ask it: befo
 	@$(BIN)/python examples/demo.py --serve
 
 test: $(STAMP)  ## Every test.
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(STAMP) format lint types floors  ## What CI runs: format, lint, types, floors, tests.
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 format: $(STAMP)
 	$(BIN)/ruff format --check .
