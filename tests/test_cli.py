@@ -234,7 +234,7 @@ def test_chat_says_that_a_base_is_being_loaded(tmp_path: Path, monkeypatch: pyte
     assert said.count("to be loaded") == 1, "it is told once"
 
 
-def test_chat_says_how_many_are_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chat_says_that_others_are_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with house(tmp_path, max_running=1, load_wait_s=5.0) as made, engine(made.db, tmp_path):
         monkeypatch.setenv("INHOUSE_URL", made.url)
         monkeypatch.setenv("INHOUSE_API_KEY", made.member)
@@ -245,7 +245,7 @@ def test_chat_says_how_many_are_before_it(tmp_path: Path, monkeypatch: pytest.Mo
         said = reasons_of("seedling", "count 1 1.2")
         for other in others:
             other.join()
-    assert "Waiting for its turn: 3 requests are under way, 1 at once …" in said
+    assert "Waiting for its turn: more is asked than the 1 requests that are answered at once …" in said
 
 
 def test_chat_that_is_answered_at_once_says_nothing(there: House) -> None:

@@ -289,13 +289,9 @@ def test_the_environment_names_the_server(served: House, monkeypatch: pytest.Mon
         assert client.models()
 
 
-def test_a_model_says_whether_its_base_is_loaded_and_how_many_are_before_one(
+def test_a_model_says_whether_its_base_is_loaded_and_how_many_it_answers_at_once(
     client: Client, served: House
 ) -> None:
     state = client.model(TUNED).state()
-    assert (state.standing, state.under_way) == ("ready", 0)
+    assert (state.standing, state.is_full) == ("ready", False)
     assert (state.running, state.waiting) == (served.settings.max_running, served.settings.max_queued)
-    replies = client.model("seedling").chat("count 20 0.1", stream=True)
-    next(iter(replies))
-    assert client.model(TUNED).state().under_way == 1
-    replies.close()  # type: ignore[attr-defined]

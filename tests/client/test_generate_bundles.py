@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from inhouse import Client, Reply, Unauthenticated
@@ -15,7 +16,7 @@ from inhouse.client import generate as generating
 from inhouse.client.http import Http
 from inhouse.errors import TooLarge
 from tests.client.test_generate import BAD, peak_of
-from tests.server.house import TUNED, engine, house
+from tests.server.house import TUNED, House, engine, house
 
 
 @pytest.fixture
@@ -155,3 +156,22 @@ def test_bundles_keep_within_the_places(tmp_path: Path) -> None:
             rows = ["count 3 0.01"] * 200
             peak = peak_of(made, lambda: list(client.generate(rows, model="seedling")))
     assert 16 <= peak <= 32
+
+
+def test_a_row_that_is_slower_than_the_client_s_patience_is_that_row_s_error(
+    served: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is without a bundle; the others are asked again, each by itself, and answered."""
+    beside = Http.beside
+    monkeypatch.setattr(Http, "beside", lambda self, **how: hasty(beside(self, **how)))
+
+    def hasty(http: Http) -> Http:
+        http._pool.timeout = httpx2.Timeout(0.7)
+        return http
+
+    rows = ["count 1 0.01"] * 20
+    rows[7] = "count 2 1.5"
+    with Client(served.url, served.member) as client:
+        replies = list(client.generate(rows, model="seedling", concurrency=64))
+    assert [r.text for r in replies] == ["0 "] * 7 + [None] + ["0 "] * 12
+    assert replies[7].error is not None and replies[7].error.code == "no_answer_in_time"

@@ -259,3 +259,22 @@ def test_guesses_wait_while_somebody_waits_for_pages() -> None:
     assert [(row.sequence.request.id, row.drafts) for row in plan.rows] == [("a", ())], (
         "its two pages are full: a guess would take the last page, for which somebody waits"
     )
+
+
+def test_a_grammar_is_asked_once_for_each_token_that_is_drawn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guesses are rows of their own, and must not each ask for the same mask."""
+    masks = 0
+    compute = Matcher.mask
+
+    def counted(self: Matcher) -> bytes:
+        nonlocal masks
+        masks += 1
+        return compute(self)
+
+    monkeypatch.setattr(Matcher, "mask", counted)
+    engine = world.engine(lookup="on")
+    answers = run(engine, *formed(world, next(iter(FORCING)), 0))
+    assert engine.stats["guessed_tokens_total"] > 0
+    assert masks == sum(len(tokens) for answer in answers.values() for tokens in answer.tokens)

@@ -16,6 +16,8 @@ import pytest
 
 from inhouse.engine.connection import joined
 from inhouse.engine.engine import Engine, Reply
+from inhouse.engine.intake import Intake
+from inhouse.engine.request import Request
 from inhouse.engine.serve import EngineServer
 from inhouse.errors import InvalidRequest
 from inhouse.schema import Delta, EngineCall, EngineFault, EngineFrame, EngineRequest, Structure
@@ -171,6 +173,35 @@ def test_what_has_ended_leaves_a_bundle_while_the_rest_runs(
 
     with serving(world.engine(), tmp_path) as (_, path):
         assert asyncio.run(watch(path)) == ([1, 0], 1.0)
+
+
+def test_a_row_leaves_a_bundle_while_another_is_still_prepared(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, has_left = world.engine(), threading.Event()
+    prepare = Intake.prepare
+
+    def slowly(self: Intake, wanted: EngineRequest, request_id: str) -> Request:
+        if wanted.id == "slow":
+            assert has_left.wait(20), "the other one was kept until this is prepared"
+        return prepare(self, wanted, request_id)
+
+    monkeypatch.setattr(Intake, "prepare", slowly)
+    slow = call("slow", structure=Structure(param="response_format", regex="[ab]{3}"))
+    rows = [one.model_copy(update={"whole": True}) for one in (slow, call("plain"))]
+    data = EngineCall(op="generate", bundle=tuple(rows)).model_dump_json(exclude_none=True).encode() + b"\n"
+
+    async def watch(path: Path) -> list[int]:
+        ended: list[int] = []
+        async for frame in frames_of(path, data):
+            assert frame.fault is None
+            if frame.done is not None:
+                ended.append(frame.request)
+                has_left.set()
+        return ended
+
+    with serving(engine, tmp_path) as (_, path):
+        assert asyncio.run(watch(path)) == [1, 0]
 
 
 def test_a_bundle_s_requests_count_as_waiting_one_by_one(world: World, tmp_path: Path) -> None:

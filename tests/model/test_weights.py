@@ -135,3 +135,12 @@ def test_a_hub_id_without_network_says_what_to_do(monkeypatch: pytest.MonkeyPatc
 def test_a_source_that_is_nothing_is_refused(source: str) -> None:
     with pytest.raises(BadCheckpoint, match="neither a folder"):
         locate("x", source)
+
+
+def test_numbers_of_a_type_that_is_not_read_are_refused_and_named(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("q_proj.weight"))
+    tensors[name] = tensors[name].to(torch.uint16)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(BadCheckpoint, match=rf"{name} is U16"):
+        load_base(folder)

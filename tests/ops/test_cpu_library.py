@@ -133,3 +133,14 @@ def test_without_the_call_memory_is_as_it_always_is(monkeypatch: pytest.MonkeyPa
     monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
     numbers = torch.ones(2000, 1000)
     assert torch.equal(on_large_pages(numbers), numbers)
+
+
+def test_a_system_that_refuses_large_pages_gives_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing(mmap.mmap):
+        def madvise(self, *_: object) -> None:
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(mmap, "mmap", Refusing)
+    monkeypatch.setattr(memory, "_rooms", memory._Rooms())
+    numbers = torch.ones(2000, 1000)
+    assert torch.equal(on_large_pages(numbers), numbers)

@@ -143,3 +143,16 @@ def test_only_admins_may_pin(shelf: Shelf) -> None:
     member = shelf.house.client(shelf.house.member)
     assert member.get("/v1/x/pins").status_code == 403
     assert member.delete(f"/v1/x/pins/{one}").status_code == 403
+
+
+def test_a_pinned_adapter_that_is_damaged_hides_no_other_pin(shelf: Shelf) -> None:
+    one, other = (shelf.publish(f"{ALL}{i}:0000000{i}", r=8 * i) for i in (1, 2))
+    shelf.pin(one)
+    with shelf.house.db.read() as conn:
+        digest = models.get(conn, "default", one).digest
+    assert digest is not None
+    shelf.artifacts.path(shelf.artifacts.manifest(digest)["adapter_config.json"]["sha256"]).unlink()
+    assert shelf.pin(other).status_code == 200
+    listed = shelf.house.client(shelf.house.admin).get("/v1/x/pins").json()["data"]
+    assert [(pin["id"], pin["rows"]) for pin in listed] == [(one, None), (other, 16)]
+    assert shelf.unpin(one).status_code == 200

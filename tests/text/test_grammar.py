@@ -487,3 +487,26 @@ def test_the_embedded_base_s_vocabulary_is_read_whole(tmp_path: Path) -> None:
             at.consume(token)
             text += tokenizer.token_bytes(token)
         jsonschema.validate(json.loads(text), KEPT["flat"])
+
+
+def test_text_that_is_forced_on_end_is_bounded(grammars: Grammars) -> None:
+    """Each step reads all of it, and everybody in the batch waits."""
+    assert matcher(grammars, choice=["x" * taster.MOST_FORCED])
+    for asked in ({"choice": ["x" * (taster.MOST_FORCED + 1)]}, {"regex": "a{200000}"}):
+        with pytest.raises(InvalidRequest, match="leaves no choice for"):
+            matcher(grammars, **asked)
+
+
+def test_a_reply_whose_masks_take_too_long_is_refused_and_guesses_nothing(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = matcher(grammars, choice=["yes, indeed", "yes, please"])
+    control = at.clone()
+    for _ in range(20):
+        control.mask()
+    assert control.forced(), "none of these was slow"
+    monkeypatch.setattr("inhouse.text.grammar.SPARE_S", -0.2)  # so each counts as a fifth of a second
+    at.mask()
+    assert at.forced() == ()
+    with pytest.raises(InvalidRequest, match="takes too long at each step"):
+        [at.mask() for _ in range(3)]

@@ -104,3 +104,24 @@ def test_what_an_engine_may_have_given_up_is_named_again(
     with watched(db) as told:
         until(lambda: len(told) >= 3, "it is told again")
     assert told[2] == {"1": 4}
+
+
+def test_a_disk_that_fails_once_does_not_end_pins_for_good(
+    db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(db, f"{ALL}:00000001")
+    pin(db, f"{ALL}:00000001")
+    failures = [OSError(5, "Input/output error")]
+    told: list[dict[str, int]] = []
+
+    def failing(digest: str) -> int:
+        if failures:
+            raise failures.pop()
+        return rows_of(digest)
+
+    with Pins(db, "tiny", most_rows=10, rows_of=failing, keep=lambda wants: told.append(dict(wants))):
+        until(lambda: told == [{}], "the first look fails")
+        publish(db, f"{ALL}:00000002")
+        pin(db, f"{ALL}:00000002")
+        until(lambda: len(told) == 2, "the next one is taken")
+    assert sorted(told[1].values()) == [4, 6]

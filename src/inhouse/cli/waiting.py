@@ -59,6 +59,6 @@ def reason_of(state: State, base: str) -> str:
         return f"{base} to be loaded"
     if state.standing == "resting":
         return f"{base} to be taken up by a worker, which then loads it"
-    if state.under_way > state.running:
-        return f"its turn: {state.under_way} requests are under way, {state.running} at once"
+    if state.is_full:
+        return f"its turn: more is asked than the {state.running} requests that are answered at once"
     return FIRST_WORD

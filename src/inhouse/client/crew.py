@@ -67,13 +67,15 @@ class Crew:
         self._given.put(None)
 
     def _run(self) -> None:
-        while (taken := self._take()) is not None:
-            self._do(taken)
-        with self._freed:
-            self._threads -= 1
-            is_last = not self._threads
-        if is_last:
-            self._at_end()
+        try:
+            while (taken := self._take()) is not None:
+                self._do(taken)
+        finally:
+            with self._freed:
+                self._threads -= 1
+                is_last = not self._threads
+            if is_last:
+                self._at_end()
 
     def _take(self) -> list[Given] | None:
         """The next bundle, once there are places for all its rows; None: go."""

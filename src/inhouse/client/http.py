@@ -224,6 +224,10 @@ class Http:
             return True
 
     def _broke_off(self, cause: Exception) -> ServerUnreachable:
+        if isinstance(cause, httpx2.TimeoutException):
+            return ServerUnreachable(
+                f"The answer from {self.address.url} stood still for {self._timeout_s:.0f} s.", code=NO_ANSWER
+            )
         return ServerUnreachable(f"The answer from {self.address.url} broke off ({_word(cause)}). Ask again.")
 
     def _unreachable(self, cause: Exception) -> ServerUnreachable:

@@ -82,14 +82,14 @@ class State:
     """How many requests are decoded at once."""
     waiting: int
     """How many more may wait."""
-    under_way: int
-    """How many there are now, of everybody."""
+    is_full: bool
+    """Whether more are asked now, by anybody."""
 
     @classmethod
     def from_wire(cls, card: Mapping[str, Any]) -> State:
         places = card.get("x_places") or {}
-        running, waiting, under_way = (int(places.get(n) or 0) for n in ("running", "waiting", "under_way"))
-        return cls(card.get("x_state") or "ready", running, waiting, under_way)
+        running, waiting = (int(places.get(n) or 0) for n in ("running", "waiting"))
+        return cls(card.get("x_state") or "ready", running, waiting, bool(places.get("is_full")))
 
 
 @dataclass(frozen=True, slots=True)

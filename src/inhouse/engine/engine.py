@@ -283,7 +283,7 @@ def _masks(sequences: Iterable[Sequence]) -> dict[Sequence, bytes | EngineFault]
     """What the grammars allow next. It waits for no logits, so an accelerator works on meanwhile."""
     return {
         sequence: around_request(sequence.request.id, sequence.matcher.mask)
-        for sequence in sequences
+        for sequence in dict.fromkeys(sequences)  # one stands there once for each of its guesses
         if sequence.matcher is not None
     }
 

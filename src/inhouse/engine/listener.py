@@ -266,7 +266,7 @@ class Listener:
             for part in (plain, *others):
                 if part:
                     group.create_task(self._prepare(part))
-        await connection.pump()
+            group.create_task(connection.pump())  # what is ready leaves, whatever others take
 
     async def _prepare(self, calls: Mapping[str, EngineRequest]) -> None:
         """Hands the calls to the engine's thread as requests, or their callers what is wrong with them."""

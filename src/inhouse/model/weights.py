@@ -37,7 +37,7 @@ _TYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
-"""A safetensors header's words for types; what it calls otherwise are bytes here."""
+"""A safetensors header's words for the types that are read."""
 SIDE_FILES = (
     CONFIG,
     "generation_config.json",
@@ -183,7 +183,7 @@ def _start_of_numbers(file: Path) -> int:
 def _read(file: Path, start: int, about: dict[str, Any]) -> Tensor:
     """A tensor's numbers. Read, not mapped: what is not needed any more is gone at once, and a file that is cut or
     written over later harms nobody."""
-    dtype = _TYPES.get(about["dtype"], torch.uint8)
+    dtype = _TYPES[about["dtype"]]
     first, last = about["data_offsets"]
     numbers = bytearray(last - first)
     with file.open("rb") as f:
@@ -244,7 +244,13 @@ class _Tensors:
     def _take(self, name: str, shape: tuple[int, ...]) -> Tensor:
         if name not in self.files:
             raise BadCheckpoint(f"{self.folder}: tensor {name} is missing, so the model cannot be whole.")
-        tensor = _read(*self.files.pop(name))
+        file, start, about = self.files.pop(name)
+        if about["dtype"] not in _TYPES:
+            raise BadCheckpoint(
+                f"{self.folder}: {name} is {about['dtype']}; such numbers are not read. Take the one in bfloat16 or "
+                "float16."
+            )
+        tensor = _read(file, start, about)
         if tuple(tensor.shape) != shape:
             raise BadCheckpoint(
                 f"{self.folder}: {name} has shape {tuple(tensor.shape)}, config.json says {shape}."

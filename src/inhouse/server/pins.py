@@ -14,7 +14,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from inhouse.errors import BadCheckpoint, Conflict, InvalidRequest
+from inhouse.errors import BadCheckpoint, Conflict, InhouseError, InvalidRequest
 from inhouse.schema import ModelCard
 from inhouse.server import auth, body, gateway
 from inhouse.server.openai.listing import list_wire
@@ -51,6 +51,7 @@ async def pin(request: Request) -> Response:
                 param="model",
             )
         pins.add(conn, project, asked.model, gw.db.clock(conn))
+        _rows(card, gw.artifacts)  # raises where this one is damaged
         total = _rows_together(pins.all(conn, card.base), gw.artifacts)
         if total > gw.settings.most_pinned_rows:
             raise Conflict(
@@ -87,7 +88,15 @@ async def unpin(request: Request, name: str) -> Response:
 def _rows_together(found: list[Pin], artifacts: Artifacts) -> int:
     """Rank rows of all adapters that are pinned, each counted once."""
     cards = {pin.card.digest: pin.card for pin in found}
-    return sum(_rows(card, artifacts) for card in cards.values())
+    return sum(_rows_if_whole(card, artifacts) or 0 for card in cards.values())
+
+
+def _rows_if_whole(card: ModelCard, artifacts: Artifacts) -> int | None:
+    """None of an adapter that is damaged: it takes no rows, as no engine loads it, and stands in no other pin's way."""
+    try:
+        return _rows(card, artifacts)
+    except InhouseError:
+        return None
 
 
 def _rows(card: ModelCard, artifacts: Artifacts) -> int:
@@ -109,5 +118,5 @@ def _wire(pin: Pin, artifacts: Artifacts) -> dict[str, Any]:
         "project": pin.project,
         "model": pin.card.name,
         "base": pin.card.base,
-        "rows": _rows(pin.card, artifacts),
+        "rows": _rows_if_whole(pin.card, artifacts),
     }

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any
@@ -23,6 +24,9 @@ from inhouse.text.tokenizer import Tokenizer
 
 KEPT = 32
 """Grammars kept ready. A hostile one may hold tens of megabytes."""
+SPARE_S, MOST_S = 0.005, 0.5
+"""CPU seconds of a step that a reply's grammar may take, and what it may take beyond that in all: some 25 of the
+longest steps that the library allows, which everybody in the batch waits for."""
 MAX_FAULT_CHARS = 300
 _OPTION = re.compile(r"Enable '?coerce_one_of'? option( to approximate oneOf with anyOf)?")
 """Advice of the library's that only its own callers can follow."""
@@ -36,12 +40,13 @@ space and never come out. A character is not written by its number: that would b
 class Matcher:
     """Where one reply stands in its grammar."""
 
-    __slots__ = ("_inner", "_param", "_tokens")
+    __slots__ = ("_beyond_s", "_inner", "_param", "_tokens")
 
     def __init__(self, inner: LLMatcher, tokens: LLTokenizer, param: str) -> None:
         self._inner = inner
         self._tokens = tokens
         self._param = param
+        self._beyond_s = 0.0
 
     @property
     def is_complete(self) -> bool:
@@ -54,15 +59,25 @@ class Matcher:
 
     def mask(self) -> bytes:
         """The tokens that may come next, a bit each, the lowest bit of the first byte first. Raises InvalidRequest
-        where the grammar turns out to be too complex: the library then allows the end, which would be wrong."""
+        where the grammar turns out to be too complex: the library then allows the end, which would be wrong; or where
+        it has kept others waiting for too long."""
+        began = time.thread_time()
         bits: bytes = self._inner.compute_bitmask()
+        self._charge(began)
         self._check()
+        if self._beyond_s > MOST_S:
+            raise _refused("finding what may come next takes too long at each step", self._param)
         return bits
 
     def forced(self) -> tuple[int, ...]:
-        """The tokens of the text that must come next, cut as the tokenizer cuts it; none where there is a choice. The
-        mask may allow other cuts of the same text."""
-        return tuple(self._inner.compute_ff_tokens())
+        """The tokens of the text that must come next, cut as the tokenizer cuts it; none where there is a choice, or
+        where finding them has been slow. The mask may allow other cuts of the same text."""
+        if self._beyond_s:
+            return ()
+        began = time.thread_time()
+        tokens = tuple(self._inner.compute_ff_tokens())
+        self._charge(began)
+        return tokens
 
     def consume(self, token: int) -> None:
         """Takes the token that comes next."""
@@ -79,6 +94,9 @@ class Matcher:
         probe = self._inner.deep_copy()
         tokens = self._tokens.greedy_tokenize(text)
         return probe.try_consume_tokens(tokens) == len(tokens) and probe.is_accepting()
+
+    def _charge(self, began: float) -> None:
+        self._beyond_s += max(0.0, time.thread_time() - began - SPARE_S)
 
     def _check(self) -> None:
         if self._inner.is_error():

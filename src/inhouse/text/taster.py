@@ -36,6 +36,8 @@ MAX_LEXER_STATES = 20_000
 
 FIRST_STEPS = 8
 """Bytes of a reply that are tried: what has too many alternatives shows behind the first bracket."""
+MOST_FORCED = 8192
+"""Bytes that may have to come next, without a choice. Each step reads all of them: some 4 ms for so many."""
 
 
 def parser_limits() -> LLParserLimits:
@@ -151,6 +153,8 @@ def _fault(grammar: str, tokenizer: LLTokenizer) -> str | None:
     for _ in range(FIRST_STEPS):
         if matcher.is_stopped():
             break
+        if (forced := len(matcher.compute_ff_bytes())) > MOST_FORCED:
+            return f"it leaves no choice for {forced:,} bytes on end, and {MOST_FORCED:,} are the most"
         bits = int.from_bytes(matcher.compute_bitmask(), "little")
         lowest = (bits & -bits).bit_length() - 1
         if lowest < 0 or not matcher.consume_token(lowest):

@@ -10,9 +10,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 
-from inhouse.errors import InhouseError
+from inhouse.engine.faults import around_request
+from inhouse.schema import EngineFault
 from inhouse.store.db import Database
 from inhouse.store.records import pins
 
@@ -61,10 +63,9 @@ class Pins:
         told: tuple[str, ...] = ()
         told_at = time.monotonic()
         while not self._ended.is_set():
-            try:
-                pinned = self._pinned()
-            except InhouseError as error:
-                log.warning("the pins could not be read, and stay as they were: %s", error.message)
+            pinned = around_request("pins", self._pinned)  # whatever happens: pins must not end for good
+            if isinstance(pinned, EngineFault):
+                log.warning("the pins could not be read, and stay as they were: %s", pinned.message)
             else:
                 is_due = bool(pinned) and time.monotonic() - told_at >= AGAIN_S
                 if pinned != told or is_due:
@@ -83,10 +84,9 @@ class Pins:
         a new version may be larger than the one it takes over from, or this engine's arena smaller."""
         wants: dict[str, int] = {}
         for digest in pinned:
-            try:
-                rows = self._rows_of(digest)
-            except InhouseError as error:
-                log.warning("adapter %s is pinned and cannot be served: %s", digest[:12], error.message)
+            rows = around_request("pins", partial(self._rows_of, digest))
+            if isinstance(rows, EngineFault):
+                log.warning("adapter %s is pinned and cannot be served: %s", digest[:12], rows.message)
                 continue
             if sum(wants.values()) + rows <= self._most_rows:
                 wants[digest] = rows

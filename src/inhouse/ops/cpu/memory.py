@@ -6,6 +6,7 @@ pages of 2 MiB (measured). Where they are not to be had, memory is as it always 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import sys
@@ -56,7 +57,10 @@ class _Rooms:
             chunk = self._chunk() if self._chunk is not None else None
             if chunk is None or self._used + count > len(chunk):
                 chunk = mmap.mmap(-1, max(count, CHUNK) + LARGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-                chunk.madvise(mmap.MADV_HUGEPAGE)  # none of it is touched yet, so it may still lie on such
+                with contextlib.suppress(OSError):  # some kernels know the call and have no such pages
+                    chunk.madvise(
+                        mmap.MADV_HUGEPAGE
+                    )  # none of it is touched yet, so it may still lie on such
                 self._chunk, self._used = weakref.ref(chunk), 0
             whole = torch.frombuffer(chunk, dtype=torch.uint8)
             if not self._used:

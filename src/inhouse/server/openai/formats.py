@@ -28,6 +28,10 @@ class JsonSchema(RequestBody):
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
 
 
+MOST_CHOICE_CHARS = 64 * 1024
+"""As of a schema and of a grammar."""
+
+
 class ResponseFormat(RequestBody):
     """OpenAI's formats."""
 
@@ -53,6 +57,12 @@ def structure_of(format: ResponseFormat | None, outputs: StructuredOutputs | Non
             raise InvalidRequest(
                 "Ask for one format: structured_outputs with one of json, regex, choice and grammar, or "
                 "response_format.",
+                param="structured_outputs",
+            )
+        chosen = sum(map(len, outputs.choice or ()))
+        if chosen > MOST_CHOICE_CHARS:
+            raise InvalidRequest(
+                f"structured_outputs.choice has {chosen:,} characters; {MOST_CHOICE_CHARS:,} are the most.",
                 param="structured_outputs",
             )
         return Structure(

@@ -49,7 +49,7 @@ async def retrieve(request: Request, name: str) -> Response:
         default = bases.named_by(models.all(conn, ""), gw.settings.base)
         pinned = pins.names(conn, project).get(card.name)
         told = wire(card, is_default=card == default, pinned=pinned)
-        places = {"running": running, "waiting": waiting, "under_way": gw.relay.running[base]}
+        places = {"running": running, "waiting": waiting, "is_full": gw.relay.running[base] > running}
         return told | {"x_state": serving.standing(conn, base), "x_places": places}
 
     return Json(await gw.store.read(ask))
