@@ -46,7 +46,8 @@ def questions(count: int) -> list[str]:
     return list(islice(cycle(found), count))
 
 
-def bare_engine() -> Engine:
+def bare_engine(*, reuses_prefixes: bool = True, **settings: Any) -> Engine:
+    """An engine on the embedded base, without adapters."""
     folder = locate("seedling", EMBEDDED)
     tokenizer = Tokenizer.load(folder)
     return build(
@@ -55,7 +56,8 @@ def bare_engine() -> Engine:
         ChatTemplate.load(folder, tokenizer),
         base_digest="b" * 64,
         adapter_folder=Path,
-        settings=Settings(),
+        settings=Settings(**settings),
+        reuses_prefixes=reuses_prefixes,
     )
 
 

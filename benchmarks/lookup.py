@@ -14,22 +14,15 @@ from __future__ import annotations
 import argparse
 import time
 from itertools import islice
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
 from benchmarks import results
-from benchmarks.generate import EXAMPLES, questions
-from inhouse.engine.build import build
+from benchmarks.generate import EXAMPLES, bare_engine, questions
 from inhouse.engine.engine import Engine
-from inhouse.model.locate import EMBEDDED, locate
-from inhouse.model.weights import load_base
 from inhouse.schema import EngineRequest, Message, Sampling, Structure
-from inhouse.settings import Settings
-from inhouse.text.template import ChatTemplate
-from inhouse.text.tokenizer import Tokenizer
 
 ROOT = EXAMPLES.parent
 SCHEMA = {
@@ -42,20 +35,6 @@ SCHEMA = {
     "required": ["question_asked", "department", "is_urgent"],
     "additionalProperties": False,
 }
-
-
-def engine(lookup: str) -> Engine:
-    folder = locate("seedling", EMBEDDED)
-    tokenizer = Tokenizer.load(folder)
-    return build(
-        load_base(folder),
-        tokenizer,
-        ChatTemplate.load(folder, tokenizer),
-        base_digest="b" * 64,
-        adapter_folder=Path,
-        settings=Settings(lookup=lookup),
-        reuses_prefixes=False,  # repeats would find their prompts read
-    )
 
 
 def chats(count: int) -> list[dict[str, Any]]:
@@ -98,7 +77,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    engines = {way: engine(way) for way in ("off", "on")}
+    # Repeats would find their prompts read.
+    engines = {way: bare_engine(lookup=way, reuses_prefixes=False) for way in ("off", "on")}
     lines = [
         "| text | tokens a CPU-second without | with look-up | ratio | steps saved | guesses right |",
         "|---|---|---|---|---|---|",
