@@ -60,7 +60,6 @@ def test_a_good_adapter_passes_every_check_and_peft_agrees(own: World) -> None:
         "changes the base": True,
         "serves": True,
         "agrees with PEFT": True,
-        "golden prompts": None,
     }
     assert checks["fits"].found == "all tensors match: 14 of the base's 14 modules, rank 3"
 
