@@ -121,7 +121,7 @@ def run(client: Client, page: Page) -> None:
         pictured=Text(curl(client.url, "sk-inhouse-…", tuned, facts[SHOWN[1]])),
     )
     page.screen.print(
-        f"A server that the demo has started goes {client.settings.linger_s:.0f} s after the demo and the last request. "
+        f"A server that the demo has started goes {client.settings.linger_s:.0f} s after its end and the last request. "
         "To keep one, with this model and this key: inhouse up",
         style="dim",
         soft_wrap=True,

@@ -197,7 +197,8 @@ def test_a_strict_run_ends_at_the_first_error_and_keeps_what_was_before(
     with pytest.raises(InvalidRequest, match=r"^Row 3: No\.") as caught:
         client.generate(rows, model=TUNED, out=out, strict=True)
     assert [line["text"] for line in lines(out)] == ["a", "b"]
-    assert "goes on from there" in caught.value.__notes__[0]
+    assert "Mend that row first" in caught.value.__notes__[0]
+    assert "goes on from there" in caught.value.__notes__[1]
     assert client.generate(rows, model=TUNED, out=out).rows == 4
 
 

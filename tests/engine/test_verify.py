@@ -122,6 +122,6 @@ def test_the_socket_answers_with_checks(own: World, tmp_path: Path) -> None:
 
     with serving(own.engine(), tmp_path / "socket") as (_, path):
         good, nobody, base = asyncio.run(work(path))
-    assert isinstance(good, tuple) and len(good) == 8
+    assert isinstance(good, tuple) and len(good) == 7
     assert getattr(nobody, "code", "") == "resource_not_found"
     assert "Name an adapter" in getattr(base, "message", "")
