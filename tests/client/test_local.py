@@ -113,6 +113,21 @@ def test_a_server_that_takes_another_s_place_serves_as_that_one_did_and_is_told_
     ]
 
 
+def test_a_server_that_cannot_be_started_in_another_s_place_is_told_of_once(
+    here: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = local.Here(here)
+    place.find_or_start()
+    end(here, signal.SIGKILL)
+    for file in here.data_dir.glob("inhouse.db*"):
+        file.unlink()
+    (here.data_dir / "inhouse.db").write_bytes(b"this is no database" * 100)
+    for _ in range(2):
+        with pytest.raises(ServerUnreachable):
+            place.find_or_start()
+    assert len([record for record in caplog.records if "answers no more" in record.message]) == 1
+
+
 def test_a_client_that_saw_no_server_starts_one_by_its_own_settings(here: Settings) -> None:
     local.find_or_start(replace(here, quantization="int8"))
     end(here, signal.SIGKILL)
