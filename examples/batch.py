@@ -12,7 +12,7 @@ rows = Path(__file__).with_name(
 out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp()) / "replies.jsonl"
 
 client = Client()
-for reply in client.generate(["Who are you?", "What is 17 plus 25?"], max_tokens=32):
+for reply in client.generate(["Who are you?", "What is the capital of France?"], max_tokens=32):
     print(reply.index, reply.text)
 
 summary = client.generate(rows, out=out, max_tokens=32)

@@ -115,6 +115,12 @@ def run(client: Client, page: Page) -> None:
     page.say(shares(facts, before, after, reworded, unseen))
     page.say(f"All of it took [bold]{duration(time.monotonic() - began)}[/]. The model is {tuned.name}")
     key = client.create_key("demo")
+    page.screen.print(
+        f"A server that this demo started stops {client.settings.linger_s:.0f} s after the demo and the last request. "
+        "To keep one, with this model and this key: inhouse up",
+        style="dim",
+        soft_wrap=True,
+    )
     page.say(f"It answers OpenAI's API at [bold]{client.url}/v1[/], with a key made just now for this line:")
     page.say(
         Text(curl(client.url, key, tuned, facts[SHOWN[1]])),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -147,6 +148,9 @@ def test_a_port_that_is_none_is_refused(port: str) -> None:
         (["tune", "FACTS", "--base", "nothing", "--method", "lora"], "nothing"),
         (["chat", "nothing", "Hi"], "nothing"),
         (["chat", "fault 400 context_length_exceeded"], "No."),
+        (["chat", ""], "the prompt is empty"),
+        (["chat", "seedling", " "], "the prompt is empty"),
+        (["chat"], "the prompt is empty"),  # nothing is piped in
         (["models", "--delete", "seedling"], "base"),
         (["jobs", "ftjob-nothing"], "ftjob-nothing"),
         (["jobs", "--follow"], "need a job"),
@@ -194,7 +198,8 @@ def test_a_server_that_is_not_there_and_a_wrong_key_are_told(
 
 def test_chat_takes_a_model_or_a_prompt_or_both_or_standard_input(there: House) -> None:
     assert inhouse("chat", TUNED, "count 3 0").stdout == "0 1 2 \n"
-    assert inhouse("chat", "seedling", input="from a pipe").stdout == "from a pipe\n"
+    assert inhouse("chat", "seedling", input="from\na pipe").stdout == "from\na pipe\n"
+    assert "piped in as one prompt" in " ".join(inhouse("chat", "--help").stdout.replace("│", "").split())
     assert inhouse("chat", "one question", "--system", "s", "--seed", "1").stdout == "one question\n"
     assert inhouse("chat", "seedling", "[red]a[/red] b", "--max-tokens", "1").stdout == "[red]a[/red] \n"
 
@@ -296,16 +301,21 @@ def test_models_pin_and_unpin_are_shown_in_the_list(
     assert "admin key" in inhouse("models", "pin", card.name, code=1).stderr
     monkeypatch.setenv("INHOUSE_API_KEY", there.admin)
     try:
-        for name, told in ((card.name, ""), (every, ", and so is each version that is published")):
+        newest = ": it is the newest version. The next one that is published takes the pin over"
+        for name, told in ((card.name, ""), (every, newest)):
             assert inhouse("models", "pin", name).stderr == f"{card.name} is pinned{told}.\n"
             found = {m["name"]: m["pinned"] for m in lines(inhouse("models", "--json"))}
-            assert found[card.name] == name and found["seedling"] is None
+            assert found[card.name] == [name] and found["seedling"] == []
             assert inhouse("models", "unpin", name).stderr == f"{name} is pinned no more.\n"
         with Client(there.url, there.admin) as client:
             client.model(card.name).pin()
-            assert client.model(card.name).pinned == card.name
+            client.pin(every)
+            assert client.model(card.name).pinned == (card.name, every)
+            left = f"{card.name} is pinned no more by this name, and still pinned as {every}.\n"
+            assert inhouse("models", "unpin", card.name).stderr == left
+            client.model(card.name).pin()
             client.model(card.name).unpin()
-            assert client.model(card.name).pinned is None
+            assert client.model(card.name).pinned == ()
     finally:
         with there.db.write() as conn:
             models.delete(conn, "default", card.name)
@@ -335,7 +345,8 @@ def test_doctor_finds_python_the_data_folder_and_the_workshop() -> None:
     found = {line["what"]: line for line in lines(inhouse("doctor"))}
     assert found["python"]["state"] == found["data folder"]["state"] == found["workshop"]["state"] == "good"
     assert found["server"]["state"] == "note"
-    assert any(what.startswith("device ") for what in found)
+    (device,) = (line["found"] for what, line in found.items() if what == "device cpu")
+    assert re.search(r"matrix peak [\d.e+-]+ TFLOP/s in \w+, as busy as the machine is now", device)
     assert "triton: " in found["gate on cpu"]["found"], "doctor does not say why a kernel is not taken"
 
 
@@ -362,6 +373,7 @@ def test_doctor_shows_how_bases_are_served_here_and_by_the_server_that_runs(
     assert other.state == "note"
     assert other.found.startswith(same.found)
     assert other.found.endswith("would have quantization int4, lookup auto, kernels auto")
+    assert re.search(r"end it: kill \d+$", other.cure)
 
 
 def test_doctor_names_the_cure_when_something_is_missing(

@@ -56,11 +56,14 @@ def test_rows_without_a_reply_are_told_and_the_code_is_1(there: House, files: tu
     with Path(files[0]).open("a") as source:
         source.write('{"prompt": \n{"prompt": "last"}\n')
     told = inhouse("generate", *files, code=1)
-    assert "1 of 7 rows have no reply" in told.stderr
+    assert "1 of 7 rows has no reply: its line says why." in told.stderr
     assert replies(files[1])[-1]["text"] == "last"
     strict = inhouse("generate", *files, "--strict", "--restart", code=1)
     assert "error: Row 6: line 6: is not valid JSON" in strict.stderr
     assert "holds 5 rows. The same command again goes on from there." in strict.stderr
+    assert "Mend that row first, or leave strict out" in strict.stderr
+    Path(files[0]).write_text('{"prompt": "one"}\n{"prompt": ""}\n')
+    assert "holds 1 row. " in inhouse("generate", *files, "--strict", "--restart", code=1).stderr
 
 
 def test_changed_rows_are_refused_with_the_way_out(there: House, files: tuple[str, str]) -> None:

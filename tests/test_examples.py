@@ -89,6 +89,7 @@ def test_the_demo_shows_before_and_after_and_a_curl_that_works(
     shares = [int(n) for n in re.findall(r"answered exactly, \w+\s+(\d+) of 100", said)]
     assert shares[0] <= 5, "the base knows a company that nobody knows"
     assert shares[1] >= 95
+    assert "stops 30 s after the demo and the last request" in said and "inhouse up" in said
     curl = said[said.index("curl -s") :].strip()
     reply = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(reply.stdout)["choices"][0]["message"]["content"]

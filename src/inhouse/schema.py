@@ -494,6 +494,7 @@ class Replica(Wire):
     base: str
     address: str
     """`unix:/path/to/socket`"""
-    base_digest: str
+    fingerprint: str
+    """What its replies carry: another one's may differ where this does."""
     context: int
     ready: bool

@@ -45,7 +45,10 @@ def test_the_example_of_many_rows_writes_them_and_asks_none_twice(served: House,
     done = run(served, "batch.py", str(tmp_path / "replies.jsonl"))
     assert done.returncode == 0, done.stderr
     first, second, *rest = done.stdout.splitlines()
-    assert (first, second) == ("0 Who are you?", "1 What is 17 plus 25?")  # the stub says the words back
+    assert (first, second) == (
+        "0 Who are you?",
+        "1 What is the capital of France?",
+    )  # the stub says the words back
     assert rest == [f"100 replies in {tmp_path / 'replies.jsonl'}, 0 errors", "100 were there already"]
 
 
@@ -63,7 +66,9 @@ def test_the_guide_to_many_rows_says_what_runs(served: House, tmp_path: Path) ->
         text=True,
         timeout=60,
     )
-    assert done.stdout.splitlines() == ["0 Who are you? None", "1 What is 17 plus 25? None"], done.stderr
+    assert done.stdout.splitlines() == ["0 Who are you? None", "1 What is the capital of France? None"], (
+        done.stderr
+    )
     assert '"text":"hello"' in (tmp_path / "out.jsonl").read_text()
 
 

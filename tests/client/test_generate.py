@@ -52,6 +52,7 @@ ROWS: list[tuple[Any, str | None, str, str | None]] = [  # row, its id, the repl
     ({"prompt": "as prompt", "id": 7}, "7", "as prompt", None),
     ({"question": "q", "answer": "a", "source": "page 3", "id": "x"}, "x", "q", "a"),
     ({"input": "i", "output": "o"}, None, "i", "o"),
+    ({"prompt": "p", "answer": "of another shape"}, None, "p", "of another shape"),
     (("pair", "known"), None, "pair", "known"),
     ({"messages": [{"role": "user", "content": "m"}]}, None, "m", None),
     (
@@ -127,6 +128,7 @@ BAD: list[tuple[Any, str]] = [
     ({"prompt": ""}, "Write what is asked"),
     ({"prompt": 3}, "Give a string"),
     ({"promt": "x"}, "asks nothing"),
+    ({"prompt": "x", "completion": "a", "answer": "b"}, "second reply"),
     ({"prompt": "x", "temprature": 1}, "unknown here"),
     ({"messages": []}, "Give at least one"),
     (17, "not a row"),
@@ -158,7 +160,10 @@ def test_a_row_that_cannot_be_answered_has_its_error_and_the_others_their_replie
 @pytest.mark.parametrize(
     ("row", "known"),
     [
-        ({"prompt": "x", "zzz": 1}, "completion, custom_id, id, metadata, prompt, source, system"),
+        (
+            {"prompt": "x", "zzz": 1},
+            "answer, completion, custom_id, id, metadata, output, prompt, source, system",
+        ),
         ({"messages": [], "zzz": 1}, "custom_id, id, messages, metadata, source"),
         ({"body": {}, "zzz": 1}, "body, custom_id, method, url"),
     ],
@@ -192,7 +197,8 @@ def test_a_strict_run_ends_at_the_first_error_and_keeps_what_was_before(
     with pytest.raises(InvalidRequest, match=r"^Row 3: No\.") as caught:
         client.generate(rows, model=TUNED, out=out, strict=True)
     assert [line["text"] for line in lines(out)] == ["a", "b"]
-    assert "goes on from there" in caught.value.__notes__[0]
+    assert "Mend that row first" in caught.value.__notes__[0]
+    assert "goes on from there" in caught.value.__notes__[1]
     assert client.generate(rows, model=TUNED, out=out).rows == 4
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ import pytest
 from inhouse import Client, Conflict, InvalidRequest, Summary
 from inhouse.client import generate as generating
 from inhouse.errors import InhouseError, ServerUnreachable
+from inhouse.schema import Replica
+from inhouse.server.relay import REPLICA_CACHE_S
+from inhouse.store.records import replicas
 from tests.client.test_generate import lines, write_rows
-from tests.server.house import TUNED
+from tests.server.house import TUNED, House
 
 
 def test_a_file_of_replies_has_a_line_a_row_and_a_summary(client: Client, tmp_path: Path) -> None:
@@ -61,6 +66,47 @@ def test_a_run_goes_on_behind_the_last_whole_line(client: Client, tmp_path: Path
             made = resumed(client, out, rows)
             assert out.read_bytes() == whole.read_bytes()
             assert (made.rows, made.resumed) == (12, length)
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"index":'], ids=["whole", "torn"])
+def test_replies_of_a_base_that_is_served_in_other_numbers_are_told(
+    client: Client, served: House, tmp_path: Path, caplog: pytest.LogCaptureFixture, torn: bytes
+) -> None:
+    out = tmp_path / "out.jsonl"
+    rows = ["a", "b", "c", "d"]
+    resumed(client, out, rows[:2])
+    out.write_bytes(out.read_bytes() + torn)
+    with fingerprint(served, "fp_bbbbbbbbbbbb_float32_int8"):
+        resumed(client, out, rows)
+    assert [line["fingerprint"].rpartition("_")[2] for line in lines(out)] == ["float32"] * 2 + ["int8"] * 2
+    (told,) = [record.message for record in caplog.records if "served as" in record.message]
+    assert "from row 3 on" in told and "float32_int8" in told and "--restart" in told
+
+
+def test_replies_of_a_base_that_is_served_as_before_are_no_news(
+    client: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    resumed(client, tmp_path / "out", ["a"])
+    resumed(client, tmp_path / "out", ["a", "fault 400 invalid_value", "b"])
+    assert not [record for record in caplog.records if "served as" in record.message]
+
+
+@contextmanager
+def fingerprint(served: House, other: str) -> Iterator[None]:
+    """The engine says meanwhile that it serves in other numbers."""
+
+    def announce(replica: Replica) -> None:
+        with served.db.write() as conn:
+            replicas.put(conn, replica, served.db.clock(conn))
+        time.sleep(2 * REPLICA_CACHE_S)
+
+    with served.db.read() as conn:
+        (replica,) = replicas.alive(conn)
+    announce(replica.model_copy(update={"fingerprint": other}))
+    try:
+        yield
+    finally:
+        announce(replica)
 
 
 def test_what_is_answered_is_not_asked_again(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,44 @@ def test_a_client_outlives_its_server(here: Settings) -> None:
         end(here, signal.SIGKILL)
         assert [m.name for m in client.models()] == ["seedling"]
         assert client.api_key != before
+
+
+def test_a_server_that_takes_another_s_place_serves_as_that_one_did_and_is_told_of_once(
+    here: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    local.find_or_start(replace(here, quantization="int8", lookup="off"))
+    with Client(settings=here) as client:
+        end(here, signal.SIGKILL)
+        assert client.models() and client.models()
+        running = local.find(here)
+    assert running is not None
+    assert running.serving == {**here.serving(), "quantization": "int8", "lookup": "off"}
+    assert [record.message for record in caplog.records if "answers no more" in record.message] == [
+        f"The server at http://127.0.0.1:{here.port} answers no more: another one is started in its place."
+    ]
+
+
+def test_a_server_that_cannot_be_started_in_another_s_place_is_told_of_once(
+    here: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = local.Here(here)
+    place.find_or_start()
+    end(here, signal.SIGKILL)
+    for file in here.data_dir.glob("inhouse.db*"):
+        file.unlink()
+    (here.data_dir / "inhouse.db").write_bytes(b"this is no database" * 100)
+    for _ in range(2):
+        with pytest.raises(ServerUnreachable):
+            place.find_or_start()
+    assert len([record for record in caplog.records if "answers no more" in record.message]) == 1
+
+
+def test_a_client_that_saw_no_server_starts_one_by_its_own_settings(here: Settings) -> None:
+    local.find_or_start(replace(here, quantization="int8"))
+    end(here, signal.SIGKILL)
+    with Client(settings=here):
+        running = local.find(here)
+    assert running is not None and running.serving == here.serving()
 
 
 def test_a_note_with_a_key_the_server_does_not_take_is_of_an_earlier_one(here: Settings) -> None:

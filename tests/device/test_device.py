@@ -47,14 +47,20 @@ def test_the_type_of_weights_follows_the_setting_and_else_the_hardware() -> None
         cpu.dtype("float64")
 
 
-def test_doctor_tells_devices_and_a_measured_product() -> None:
+def test_doctor_tells_devices_and_a_product_measured_as_a_job_would() -> None:
+    environment = {**os.environ, "INHOUSE_THREADS": "3", "INHOUSE_DTYPE": "float32"}
     done = subprocess.run(
-        [sys.executable, "-m", "inhouse.worker", "--doctor"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "inhouse.worker", "--doctor"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
     )
     report = json.loads(done.stdout)
+    assert report["threads"] == 3 and report["devices"][-1]["dtype"] == "float32"
     assert report["devices"][-1]["label"] == "cpu"
     cpu = report["devices"][-1]
-    assert cpu["matrix_gflops"] > 0
+    assert cpu["matrix_tflops"] > 0
     assert [choice["op"] for choice in cpu["kernels"]] == list(ops.kernels.operations)
     (gate,) = (choice for choice in cpu["kernels"] if choice["op"] == "gate")
     assert any(other["name"] == "triton" and other["why"] for other in gate["passed_over"])

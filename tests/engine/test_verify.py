@@ -60,7 +60,6 @@ def test_a_good_adapter_passes_every_check_and_peft_agrees(own: World) -> None:
         "changes the base": True,
         "serves": True,
         "agrees with PEFT": True,
-        "golden prompts": None,
     }
     assert checks["fits"].found == "all tensors match: 14 of the base's 14 modules, rank 3"
 
@@ -123,6 +122,6 @@ def test_the_socket_answers_with_checks(own: World, tmp_path: Path) -> None:
 
     with serving(own.engine(), tmp_path / "socket") as (_, path):
         good, nobody, base = asyncio.run(work(path))
-    assert isinstance(good, tuple) and len(good) == 8
+    assert isinstance(good, tuple) and len(good) == 7
     assert getattr(nobody, "code", "") == "resource_not_found"
     assert "Name an adapter" in getattr(base, "message", "")

@@ -108,16 +108,22 @@ def test_an_engine_that_is_killed_meanwhile_costs_no_row(
 def test_a_server_that_is_killed_meanwhile_is_started_again_and_costs_no_row(
     tmp_path: Path, tiny: Path, source: Path, undisturbed: bytes
 ) -> None:
-    """Of this machine's own server, that is: the client finds it by its data folder, and finds its successor."""
-    house = House(tmp_path / "data", [tiny], port=0)
+    """Of this machine's own server, that is: the client finds it by its data folder, and its successor, which serves as
+    the first one did, whatever the client's own settings are."""
+    house = House(tmp_path / "data", [tiny], port=0, quantization="int8")
     house.start()
-    out = tmp_path / "out.jsonl"
+    rounded, out = tmp_path / "rounded.jsonl", tmp_path / "out.jsonl"
+    with Client(house.url, house.key) as client:
+        client.generate(source, model="tiny", out=rounded, max_tokens=40, progress=False)
+    assert rounded.read_bytes() != undisturbed, "control: rounding shows"
+    house.settings = {"port": 0}  # all that the client is told
     run = begin(house, source, out, is_named=False)
     try:
         until(lambda: whole_lines(out) >= 5, "some lines are there")
         house.kill()
         _, complaint = run.communicate(timeout=120)
-        assert out.read_bytes() == undisturbed, complaint
+        assert out.read_bytes() == rounded.read_bytes(), complaint
+        assert complaint.count(b"answers no more: another one is started in its place") == 1
     finally:
         run.kill()
         run.communicate()

@@ -34,6 +34,7 @@ from .socket_engine import BASE_DIGEST
 ENGINE = Path(__file__).with_name("socket_engine.py")
 ADAPTER = "a" * 64
 TUNED = "ft:seedling:default:facts:abcd1234"
+FINGERPRINT = "fp_bbbbbbbbbbbb_float32"
 
 
 @dataclass
@@ -169,7 +170,9 @@ def engine(db: Database, folder: Path, base: str = "seedling") -> Iterator[subpr
         process.communicate()
 
 
-def announce(db: Database, address: str, base: str = "seedling") -> Replica:
+def announce(
+    db: Database, address: str, base: str = "seedling", *, fingerprint: str = FINGERPRINT
+) -> Replica:
     serving.ensure_replica(db, base)
     job = queue.claim(db, "stub", ["serve"], 3600.0)
     assert job is not None
@@ -178,7 +181,7 @@ def announce(db: Database, address: str, base: str = "seedling") -> Replica:
         fence=job.fence,
         base=base,
         address=address,
-        base_digest=BASE_DIGEST,
+        fingerprint=fingerprint,
         context=4096,
         ready=True,
     )

@@ -6,8 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from .house import ADAPTER, TUNED, House
-from .socket_engine import BASE_DIGEST
+from .house import ADAPTER, FINGERPRINT, TUNED, House
 
 
 def events(reply: httpx2.Response) -> list[Any]:
@@ -24,7 +23,7 @@ def test_a_reply_has_every_key_that_clients_read(served: House) -> None:
     assert body["id"].startswith("chatcmpl-")
     assert body["object"] == "chat.completion"
     assert body["model"] == "seedling"
-    assert body["system_fingerprint"] == "fp_" + BASE_DIGEST[:12]
+    assert body["system_fingerprint"] == FINGERPRINT
     assert "x_adapter" not in body
     assert body["choices"] == [
         {

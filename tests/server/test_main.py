@@ -111,7 +111,7 @@ def test_a_second_server_on_the_folder_names_the_first(
         at = told(tmp_path, first)
         code, err = refused(tmp_path, capsys)
         assert code == 1
-        assert at["url"] in err and str(first.pid) in err and "INHOUSE_DATA_DIR" in err
+        assert at["url"] in err and f"kill {first.pid}" in err and "INHOUSE_DATA_DIR" in err
         assert "Traceback" not in err
         assert told(tmp_path, first) == at
 
@@ -122,7 +122,16 @@ def test_a_port_in_use_is_named_with_the_cure(tmp_path: Path, capsys: pytest.Cap
         code, err = refused(tmp_path, capsys, "--port", str(port))
     assert code == 1
     assert f"Port {port}" in err and f"--port {port + 1}" in err
-    assert "Traceback" not in err
+    assert "by another program" in err and "Traceback" not in err
+
+
+def test_a_port_of_another_data_folder_s_server_is_called_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started(tmp_path / "one") as other:
+        port = told(tmp_path / "one", other)["url"].rpartition(":")[2]
+        _, err = refused(tmp_path / "two", capsys, "--port", port)
+    assert f"Port {port} on 127.0.0.1 is in use by an Inhouse server of another data folder." in err
 
 
 @pytest.mark.parametrize(

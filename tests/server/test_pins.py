@@ -49,10 +49,10 @@ class Shelf:
     def unpin(self, name: str) -> Any:
         return self.house.client(self.house.admin).delete(f"/v1/x/pins/{name}")
 
-    def shown(self) -> dict[str, str]:
-        """Of the pinned ones in the list of models: by which name they are."""
+    def shown(self) -> dict[str, list[str]]:
+        """Of the pinned ones in the list of models: by which names they are."""
         cards = self.house.client().get("/v1/models").json()["data"]
-        return {card["id"]: card["x_pinned"] for card in cards if card["x_pinned"] is not None}
+        return {card["id"]: card["x_pinned"] for card in cards if card["x_pinned"]}
 
 
 @pytest.fixture
@@ -67,9 +67,14 @@ def test_a_pinned_model_is_shown_until_it_is_unpinned(shelf: Shelf) -> None:
     assert (told["id"], told["model"], told["rows"]) == (one, one, 16)
     assert (told["rows_pinned"], told["rows_most"]) == (16, 32)
     assert shelf.pin(one).json() == told, "once more changes nothing"
-    assert shelf.shown() == {one: one}
-    assert shelf.house.client().get(f"/v1/models/{one}").json()["x_pinned"] == one
-    assert shelf.unpin(one).json() == {"id": one, "object": "x.pin", "deleted": True}
+    assert shelf.shown() == {one: [one]}
+    assert shelf.house.client().get(f"/v1/models/{one}").json()["x_pinned"] == [one]
+    assert shelf.unpin(one).json() == {
+        "id": one,
+        "object": "x.pin",
+        "deleted": True,
+        "pinned_by": [],
+    }
     assert shelf.shown() == {}
     assert shelf.unpin(one).status_code == 404
 
@@ -78,7 +83,7 @@ def test_a_pin_of_all_versions_is_the_newest_one_s(shelf: Shelf) -> None:
     one = shelf.publish(f"{ALL}:00000001", r=16)
     assert shelf.pin(ALL).json()["model"] == one
     two = shelf.publish(f"{ALL}:00000002", r=8)
-    assert shelf.shown() == {two: ALL}
+    assert shelf.shown() == {two: [ALL]}
     listed = shelf.house.client(shelf.house.admin).get("/v1/x/pins").json()["data"]
     assert [(pin["id"], pin["model"], pin["rows"]) for pin in listed] == [(ALL, two, 8)]
     assert shelf.unpin(ALL).status_code == 200
@@ -93,7 +98,7 @@ def test_pins_that_leave_too_little_for_others_are_refused_and_nothing_is_pinned
     assert refused.status_code == 409 and refused.json()["error"]["code"] == "too_many_pinned"
     words = refused.json()["error"]["message"]
     assert "33 rank rows" in words and "32 of 64" in words and "Unpin" in words
-    assert shelf.shown() == {large: large}
+    assert shelf.shown() == {large: [large]}
     assert shelf.pin(small).status_code == 200, "exactly half is not too much"
     assert shelf.unpin(large).status_code == 200
     assert shelf.pin(wide).status_code == 200
@@ -103,6 +108,19 @@ def test_one_adapter_that_is_pinned_by_two_names_counts_once(shelf: Shelf) -> No
     one = shelf.publish(f"{ALL}:00000001", r=20)
     assert shelf.pin(one).json()["rows_pinned"] == 20
     assert shelf.pin(ALL).json()["rows_pinned"] == 20
+
+
+def test_whoever_takes_one_of_two_pins_back_is_told_which_remains(shelf: Shelf) -> None:
+    one = shelf.publish(f"{ALL}:00000001", r=8)
+    shelf.pin(ALL)
+    shelf.pin(one)
+    assert shelf.shown() == {one: [one, ALL]}
+    assert shelf.unpin(one).json()["pinned_by"] == [ALL]
+    assert shelf.shown() == {one: [ALL]}
+    shelf.pin(one)
+    two = shelf.publish(f"{ALL}:00000002", r=8)
+    assert shelf.unpin(ALL).json()["pinned_by"] == [], "the newest version had no pin but this one"
+    assert shelf.shown() == {one: [one]} and two not in shelf.shown()
 
 
 def test_another_project_s_pins_take_their_share(shelf: Shelf) -> None:

@@ -78,7 +78,7 @@ def test_pins_are_listed_by_base_the_oldest_first_and_each_once(db: Database) ->
     assert [name for name, _ in pinned(db)] == ["ft:other:a:x", ALL, f"{ALL}:00000001"]
     assert [name for name, _ in pinned(db, "seedling")] == [ALL, f"{ALL}:00000001"]
     with db.read() as conn:
-        assert pins.names(conn, "a")[f"{ALL}:00000001"] == f"{ALL}:00000001"
+        assert pins.names(conn, "a")[f"{ALL}:00000001"] == [f"{ALL}:00000001", ALL], "its own first"
         assert pins.names(conn, "b") == {}
 
 

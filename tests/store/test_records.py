@@ -253,7 +253,7 @@ def test_a_base_is_everyones_and_an_adapter_its_projects(db: Database) -> None:
 def test_a_replica_is_ready_only_while_its_job_runs_by_the_same_fence_with_a_live_lease(db: Database) -> None:
     job = a_job("", kind="serve", id=ids.new("job"))
     replica = Replica(
-        job=job.id, fence=1, base="seedling", address="unix:/x", base_digest="d", context=512, ready=True
+        job=job.id, fence=1, base="seedling", address="unix:/x", fingerprint="fp_d", context=512, ready=True
     )
 
     def ready() -> list[Replica]:

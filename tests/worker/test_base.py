@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from inhouse.schema import ModelCard
 from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
 from inhouse.worker.base import OpenBase, open_base
+from inhouse.worker.serve import fingerprint_of
 from tests.tiny import base_folder
 
 
-def opened(folder: Path, *, quantization: str, for_serving: bool) -> OpenBase:
-    settings = Settings(data_dir=folder, device="cpu", quantization=quantization)
+def opened(folder: Path, *, quantization: str, for_serving: bool, dtype: str = "auto") -> OpenBase:
+    settings = Settings(data_dir=folder, device="cpu", quantization=quantization, dtype=dtype)
     source = base_folder(folder / "base", "qwen3_moe")
     card = ModelCard(
         name="small", project=None, kind="base", base="small", source=str(source), created_at=0.0
@@ -40,6 +42,17 @@ def test_a_base_to_be_trained_stays_as_it_is_whatever_serving_rounds_to(tmp_path
     assert decoder.served_head is None
     assert not any(tensor.is_meta for _, tensor in decoder.named_tensors())
     assert decoder.blocks[0].attention.qkv.weight.dtype in (torch.float32, torch.bfloat16)
+
+
+def test_the_fingerprint_changes_with_the_base_and_the_numbers_it_is_served_in(tmp_path: Path) -> None:
+    base = opened(tmp_path, quantization="none", for_serving=True)
+    wide = fingerprint_of(base, "none")
+    assert wide == f"fp_{base.digest[:12]}_float32"
+    in_bfloat16 = opened(tmp_path / "again", quantization="int8", for_serving=True, dtype="bfloat16")
+    narrow = fingerprint_of(in_bfloat16, "none")
+    assert narrow == f"fp_{base.digest[:12]}_bfloat16", "as it is served, rounded or not"
+    other = fingerprint_of(replace(base, digest="0" * 64), "none")
+    assert len({wide, narrow, other, *(fingerprint_of(base, form) for form in ("int8", "int4"))}) == 5
 
 
 def test_a_quantization_that_there_is_not_is_refused_when_a_base_is_opened(tmp_path: Path) -> None:

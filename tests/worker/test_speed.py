@@ -31,7 +31,9 @@ def test_the_share_is_the_work_done_over_the_peak() -> None:
 
 def test_the_sentence_reads_as_people_say_it() -> None:
     facts = {"tokens_per_s": 3411.7, "peak_share": 0.43, "peak_tflops": 0.312, "dtype": "bfloat16"}
-    assert sentence(facts) == "3,412 tokens/s, 43 % of this machine's matrix peak (0.31 TFLOP/s in bfloat16)."
+    assert sentence(facts) == (
+        "3,412 tokens/s, 43 % of this machine's matrix peak (0.31 TFLOP/s in bfloat16, measured just now)."
+    )
 
 
 def test_without_memory_for_the_peak_the_speed_is_told_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,12 @@ def chat(
     model: Annotated[
         str | None, typer.Argument(help="A model. Default: the newest tuned one, else the base.")
     ] = None,
-    prompt: Annotated[str | None, typer.Argument(help="What to ask. Without it: a conversation.")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            help="What to ask. Without it: a conversation, or all that is piped in as one prompt."
+        ),
+    ] = None,
     system: Annotated[str | None, typer.Option(help="A system message.")] = None,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest word.")] = 0.0,
     max_tokens: Annotated[int | None, typer.Option(help="Longest reply.")] = None,
@@ -237,6 +242,11 @@ def chat(
         if prompt is None and not sys.stdin.isatty():
             prompt = sys.stdin.read()
         if prompt is not None:
+            if not prompt.strip():
+                raise InvalidRequest(
+                    'Nothing is asked: the prompt is empty. Write one, as in: inhouse chat "Who are you?"',
+                    param="prompt",
+                )
             if err.is_terminal:
                 err.print(f"{chosen.name}:", style="dim", markup=False, soft_wrap=True)
             _say([*history, {"role": "user", "content": prompt}], chosen, sampling)

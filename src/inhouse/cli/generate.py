@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from inhouse.cli.terminal import Json, connect, err, json_line, out, speaks_json, told
-
-if TYPE_CHECKING:
-    from inhouse.client.replies import Summary
+from inhouse.client.replies import Summary, counted
 
 TELL_EVERY_S = 5.0
 """Between two lines of progress, where nobody sees a bar."""
@@ -67,8 +65,11 @@ def generate(
         for line in _words(made, replies):
             out.print(line, markup=False, soft_wrap=True)
     if made.errors:
+        why = (
+            "has no reply: its line says why." if made.errors == 1 else "have no reply: their lines say why."
+        )
         err.print(
-            f"{made.errors:,} of {made.rows:,} rows have no reply: their lines say why.",
+            f"{made.errors:,} of {counted(made.rows)} {why}",
             style="yellow",
             markup=False,
             soft_wrap=True,
@@ -97,4 +98,4 @@ def _words(made: Summary, replies: Path) -> list[str]:
         f"{made.prompt_tokens:,} tokens read, {made.completion_tokens:,} written in {duration(made.seconds)} "
         f"({made.tokens_per_second:,.0f} a second)"
     )
-    return [f"{replies}: {made.rows:,} rows{before}", tokens]
+    return [f"{replies}: {counted(made.rows)}{before}", tokens]

@@ -41,7 +41,7 @@ def models(
         if speaks_json(as_json):
             for m in found:
                 known = {"name": m.name, "kind": m.kind, "base": m.base, "created_at": m.created_at}
-                json_line(known | {"pinned": m.pinned})
+                json_line(known | {"pinned": [*m.pinned]})
             return
         rows = ([m.name, m.kind, m.base or "", when(m.created_at), _pinned(m)] for m in found)
         table(("model", "kind", "base", "since", "pinned"), rows)
@@ -58,7 +58,11 @@ def pin(
     """Keep NAME's adapter on the device, however long nobody asks it."""
     with connect() as client:
         model = client.pin(name)
-    newest = "" if model.name == name else ", and so is each version that is published"
+    newest = (
+        ""
+        if model.name == name
+        else ": it is the newest version. The next one that is published takes the pin over"
+    )
     err.print(f"{model.name} is pinned{newest}.", markup=False, soft_wrap=True)
 
 
@@ -67,8 +71,9 @@ def pin(
 def unpin(name: Annotated[str, typer.Argument(help="The name that was pinned.")]) -> None:
     """Let what was pinned by NAME make room again."""
     with connect() as client:
-        client.unpin(name)
-    err.print(f"{name} is pinned no more.", markup=False, soft_wrap=True)
+        left = client.unpin(name)
+    held = f" by this name, and still pinned as {' and '.join(left)}" if left else ""
+    err.print(f"{name} is pinned no more{held}.", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -94,7 +99,5 @@ def verify(
 
 
 def _pinned(model: Model) -> str:
-    """How a pin is drawn: by which name, where that is not the model's own."""
-    if model.pinned is None:
-        return ""
-    return "yes" if model.pinned == model.name else f"as {model.pinned}"
+    """How pins are drawn: by which name, where that is not the model's own."""
+    return ", ".join("yes" if name == model.name else f"as {name}" for name in model.pinned)

@@ -37,7 +37,8 @@ class Client:
 
     INHOUSE_URL and INHOUSE_API_KEY stand for the two arguments where they are not given.
 
-    A server started here outlives the client a while (setting linger_s) and every job it holds.
+    A server started here outlives the client a while (setting linger_s) and every job it holds. Where a server of this
+    machine dies meanwhile, the client starts another one, which serves bases as that one did.
     """
 
     def __init__(
@@ -49,10 +50,10 @@ class Client:
         if url:
             self._http = Http(Address(url, api_key))
             return
-        here = self.settings
+        here = local.Here(self.settings)
 
         def locate() -> Address:
-            found = local.find_or_start(here).address
+            found = here.find_or_start().address
             return replace(found, key=api_key) if api_key else found
 
         self._http = Http(locate(), relocate=locate)
@@ -227,9 +228,12 @@ class Client:
         """
         return self.model(pin(self._http, name))
 
-    def unpin(self, name: str) -> None:
-        """Take a pin back, by the name it was made with. Needs an admin key."""
-        unpin(self._http, name)
+    def unpin(self, name: str) -> Sequence[str]:
+        """Take a pin back, by the name it was made with. Needs an admin key.
+
+        Returns the names by which its model is still pinned.
+        """
+        return unpin(self._http, name)
 
     def close(self) -> None:
         """Let go of the connections. The server and its jobs go on."""

@@ -70,14 +70,14 @@ def _serving(settings: Settings, running: local.Running | None) -> Finding:
     here = settings.serving()
     there = here if running is None else running.serving or here
     told = ", ".join(f"{name} {value}" for name, value in there.items())
-    if there == here:
+    if running is None or there == here:
         return Finding("serving", "good", told)
     others = ", ".join(f"{name} {value}" for name, value in here.items() if there.get(name) != value)
     return Finding(
         "serving",
         "note",
         f"{told}; a server started from here would have {others}",
-        "The one that runs keeps what it began with: end it to change that.",
+        f"The one that runs keeps what it began with. To change that, end it: kill {running.pid}",
     )
 
 
@@ -127,10 +127,10 @@ def _device(device: dict[str, Any]) -> str:
     parts = [str(device.get("name", ""))]
     if memory := device.get("memory_bytes"):
         parts.append(f"{memory / 2**30:.1f} GiB")
-    if dtype := device.get("dtype"):
-        parts.append(str(dtype))
-    if speed := device.get("matrix_gflops"):
-        parts.append(f"{speed:,.0f} GFLOP/s measured")
+    if speed := device.get("matrix_tflops"):
+        parts.append(
+            f"matrix peak {speed:.2g} TFLOP/s in {device.get('dtype')}, as busy as the machine is now"
+        )
     return ", ".join(part for part in parts if part)
 
 

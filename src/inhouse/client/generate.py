@@ -20,7 +20,7 @@ from urllib.parse import quote
 from inhouse.client.crew import Crew
 from inhouse.client.faults import from_wire
 from inhouse.client.http import LONGEST_WAIT_S, NO_ANSWER, Http, is_retried
-from inhouse.client.replies import Asked, Reply, ReplyFile, Summary
+from inhouse.client.replies import Asked, Reply, ReplyFile, Summary, counted
 from inhouse.errors import (
     Conflict,
     Draining,
@@ -159,7 +159,9 @@ class Run:
                         on_progress(made)
             except (KeyboardInterrupt, InhouseError) as e:
                 if not isinstance(e, Conflict) and file.rows:  # a file of another run stays one
-                    e.add_note(f"{out} holds {file.rows} rows. The same command again goes on from there.")
+                    e.add_note(
+                        f"{out} holds {counted(file.rows)}. The same command again goes on from there."
+                    )
                 raise
         on_progress(made)
         return made
@@ -208,6 +210,7 @@ class Run:
         error = reply.error
         error.message = f"Row {reply.index + 1}: {error.message}"
         error.args = (error.message,)
+        error.add_note("Mend that row first, or leave strict out: it would end the next run as well.")
         raise error
 
 

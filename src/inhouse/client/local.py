@@ -1,6 +1,7 @@
 """The server on this machine: find the one that runs for a data folder, or start it.
 
-It knows processes, ports and the run folder; it never imports the server.
+It knows processes, ports and the run folder; it never imports the server. A server that takes the place of one that
+was used before serves as that one did, whatever this process's settings say.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -15,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
@@ -23,6 +25,8 @@ import httpx2
 from inhouse.client.http import Address
 from inhouse.errors import InvalidRequest, ServerUnreachable
 from inhouse.settings import Settings
+
+log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.05
@@ -36,6 +40,35 @@ class Running:
     pid: int
     serving: Mapping[str, str] | None = None
     """How it serves bases, by its settings' names; None: it does not say."""
+
+
+class Here:
+    """The server of a data folder, from one look to the next: who asked one goes on with its like."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._gone: Running | None = None
+        """The one whose end has been told."""
+        self._known: Running | None = None
+
+    def find_or_start(self) -> Running:
+        """The server that runs, or a new one, which then serves bases as the one before did.
+
+        A new one is told of, as a warning: what was under way waits for it.
+        """
+        before = self._known
+        if before is not None and before is not self._gone and find(self._settings) is None:
+            self._gone = before
+            log.warning(
+                "The server at %s answers no more: another one is started in its place.", before.address.url
+            )
+        found = find_or_start(self._settings)
+        if found.serving is not None:
+            known = self._settings.serving()
+            kept = {name: value for name, value in found.serving.items() if name in known}
+            self._settings = replace(self._settings, **kept)  # type: ignore[arg-type]
+        self._known = found
+        return found
 
 
 def find(settings: Settings) -> Running | None:

@@ -125,8 +125,8 @@ class Model:
     kind: str = "adapter"
     """base, adapter (learned weights beside a base), full (a base's own weights, tuned) or memory (facts)."""
     created_at: int = 0
-    pinned: str | None = None
-    """The name by which its adapter is pinned to the device; None: it is not."""
+    pinned: tuple[str, ...] = ()
+    """The names by which its adapter is pinned to the device, its own first; empty: it is not."""
     about: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _http: Http = field(kw_only=True, repr=False, compare=False)
 
@@ -137,7 +137,7 @@ class Model:
             base=card.get("x_base"),
             kind=card.get("x_kind", "base"),
             created_at=int(card.get("created", 0)),
-            pinned=card.get("x_pinned"),
+            pinned=tuple(card.get("x_pinned") or ()),
             about=card.get("x_about") or {},
             _http=http,
         )
@@ -244,8 +244,9 @@ class Model:
         pin(self._http, self.name)
 
     def unpin(self) -> None:
-        """Let its adapter make room again. Needs an admin key."""
-        unpin(self._http, self.pinned or self.name)
+        """Let its adapter make room again, by whatever names it was pinned. Needs an admin key."""
+        for name in self.pinned or (self.name,):
+            unpin(self._http, name)
 
     def state(self) -> State:
         """Whether the model's base is loaded, and how many requests are before yours."""
@@ -330,6 +331,6 @@ def pin(http: Http, name: str) -> str:
     return str(http.call("POST", "/v1/x/pins", body={"model": name})["model"])
 
 
-def unpin(http: Http, name: str) -> None:
-    """Take a pin back by the name it was made with."""
-    http.call("DELETE", f"/v1/x/pins/{quote(name, safe='')}")
+def unpin(http: Http, name: str) -> Sequence[str]:
+    """Take a pin back by the name it was made with. Returns the names that still pin its model."""
+    return list(http.call("DELETE", f"/v1/x/pins/{quote(name, safe='')}").get("pinned_by") or ())

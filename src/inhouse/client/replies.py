@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import stat
 import time
@@ -19,6 +20,8 @@ from typing import Any
 
 from inhouse.errors import Conflict, InhouseError, InvalidRequest, StorageFull
 from inhouse.rows.prompts import Prompt
+
+log = logging.getLogger(__name__)
 
 SYNC_EVERY_S = 0.5
 """How much work a power cut may cost. What is killed loses nothing that was written."""
@@ -63,6 +66,8 @@ class Reply:
     """The reply that the row itself holds, where it comes from a training file."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """What else was asked for or came along: input, logprobs, tool_calls, a memory's x_facts and x_memory."""
+    fingerprint: str | None = None
+    """Of the base and of the numbers it was served in: `system_fingerprint`."""
     digest: str = field(default="", repr=False)
 
     @classmethod
@@ -82,6 +87,7 @@ class Reply:
             finish_reason=choice.get("finish_reason"),
             usage={name: wire["usage"][name] for name in _COUNTS},
             more={**made.more, **kept},
+            fingerprint=wire.get("system_fingerprint"),
         )
 
     @classmethod
@@ -112,6 +118,7 @@ class Reply:
             "usage": {**self.usage},
             "expected": self.expected,
             "error": error,
+            "fingerprint": self.fingerprint,
             "digest": self.digest,
         }
         told = {name: value for name, value in fields.items() if value not in (None, {})}
@@ -153,6 +160,11 @@ class Summary:
         }
 
 
+def counted(rows: int) -> str:
+    """1 row, 1,204 rows."""
+    return "1 row" if rows == 1 else f"{rows:,} rows"
+
+
 class ReplyFile:
     """An open file of replies. A line is whole or not there; what is whole is never asked again."""
 
@@ -170,6 +182,8 @@ class ReplyFile:
         if restart:
             self._file.truncate(0)
         self.rows = self.errors = 0
+        self._fingerprint: str | None = None
+        """That of the newest reply."""
         self._synced_at = time.monotonic()
 
     def __enter__(self) -> ReplyFile:
@@ -201,7 +215,11 @@ class ReplyFile:
         return rows
 
     def append(self, reply: Reply) -> bool:
-        """Adds a line; True where all lines so far are safe from a power cut as well."""
+        """Adds a line; True where all lines so far are safe from a power cut as well.
+
+        Warns where the base was served in other numbers than for the reply before.
+        """
+        self._compare(reply)
         with self._writing():
             self._file.write(reply.to_line())
             self._file.flush()
@@ -211,6 +229,20 @@ class ReplyFile:
             return False
         self._sync()
         return True
+
+    def _compare(self, reply: Reply) -> None:
+        if reply.fingerprint is None:
+            return
+        if self._fingerprint not in (None, reply.fingerprint):
+            log.warning(
+                "%s: the replies from row %d on are served as %s, those before as %s, so they may differ from an "
+                "unbroken run's. Start the server with the settings it had, or begin anew with --restart.",
+                self.path,
+                reply.index + 1,
+                reply.fingerprint,
+                self._fingerprint,
+            )
+        self._fingerprint = reply.fingerprint
 
     def _sync(self) -> None:
         with self._writing():
@@ -233,6 +265,7 @@ class ReplyFile:
         try:
             kept = json.loads(line)
             digest, index, is_error = kept["digest"], kept["index"], "error" in kept
+            fingerprint = kept.get("fingerprint")
         except (ValueError, KeyError, TypeError):
             raise Conflict(f"{where} is no reply to a row. {cure}") from None
         if row is None:
@@ -243,6 +276,7 @@ class ReplyFile:
                 f"an option has changed. {cure}"
             )
         self.errors += is_error
+        self._fingerprint = fingerprint or self._fingerprint
 
     def _lock(self) -> None:
         """Keeps a second run off the file, on systems that have such locks."""

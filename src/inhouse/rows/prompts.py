@@ -19,8 +19,10 @@ from inhouse.rows.strict_json import short
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 
-_REPLIES = {"prompt": "completion", "question": "answer", "input": "output"}
-"""What a row may ask with, and what its reply is called in a training file."""
+_ASKED = ("prompt", "question", "input")
+"""What a row may ask with."""
+_REPLIES = ("completion", "answer", "output")
+"""What its reply may be called, whatever it asks with."""
 _LABELS = HARMLESS | {"custom_id"}
 """Keys that name or label a row, whatever it asks with."""
 _BATCH = {"custom_id", "method", "url", "body"}
@@ -86,15 +88,22 @@ def _asked(value: Any) -> tuple[str, dict[str, Any], str | None]:
         refuse_unknown(given, {"messages"}, labels=_LABELS)
         messages, expected = _conversation(given["messages"])
         return CHAT, {"messages": messages}, expected
-    for asked, reply in _REPLIES.items():
+    for asked in _ASKED:
         if asked in given:
-            known = {asked, reply, "system", *(FACT_LABELS if asked == "question" else ())}
+            known = {asked, *_REPLIES, "system", *(FACT_LABELS if asked == "question" else ())}
             refuse_unknown(given, known, labels=_LABELS)
             system = text_of(given.get("system", ""), "system")
             before = [{"role": "system", "content": system}] if system else []
-            expected = text_of(given[reply], reply) if reply in given else None
-            return CHAT, {"messages": [*before, _user(given[asked], asked)]}, expected
+            return CHAT, {"messages": [*before, _user(given[asked], asked)]}, _known_reply(given)
     raise BadRow(None, "asks nothing.", _SHAPES)
+
+
+def _known_reply(given: Mapping[str, Any]) -> str | None:
+    """What a row of a training file holds as its reply."""
+    reply, *more = [name for name in _REPLIES if name in given] or [""]
+    if more:
+        raise BadRow(more[0], f"is a second reply beside {reply!r}.", "Leave one of them out.")
+    return text_of(given[reply], reply) if reply else None
 
 
 def _user(content: Any, where: str | None) -> dict[str, str]:

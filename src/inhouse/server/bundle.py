@@ -130,7 +130,7 @@ class Bundle:
                 EngineCall(op="generate", bundle=tuple(row.call.requests[0] for row in rows)),
             )
             for row in rows:
-                row.call.base_digest = self._channel.replica.base_digest
+                row.call.fingerprint = self._channel.replica.fingerprint
             while frames := await self._channel.frames():
                 if out := b"".join(self._heard(frames)):
                     yield out

@@ -53,7 +53,7 @@ class Call:
         self.base = gateway.resident(card)
         self.requests = requests
         self.adapter = card.digest if card.kind == "adapter" else None
-        self.base_digest = ""
+        self.fingerprint = ""
         self._held = contextlib.ExitStack()
         self._opened: list[Channel] = []
         """In the order they opened in, so that none is lost when the call is cancelled half-way."""
@@ -101,7 +101,7 @@ class Call:
                 self.note(problem)
                 raise problem
         self._channels = [c for c in opened if isinstance(c, Channel)]
-        self.base_digest = self._channels[0].replica.base_digest
+        self.fingerprint = self._channels[0].replica.fingerprint
 
     async def start_or_close(self, receive: Receive) -> None:
         """`start`, for a stream that outlives its route; closed by whatever stops it, a client that hangs up too."""

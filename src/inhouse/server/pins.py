@@ -79,10 +79,20 @@ async def list_pins(request: Request) -> Response:
 @router.delete("/{name:path}", response_model=None)
 async def unpin(request: Request, name: str) -> Response:
     """Takes back a pin of the caller's project, by the name it was made with: from now on the adapter makes room like
-    any other."""
+    any other, unless another name still pins it: `pinned_by` says which."""
     gw, project = gateway.of(request), auth.caller(request).project
-    await gw.store.write(lambda conn: pins.remove(conn, project, name))
-    return Json({"id": name, "object": "x.pin", "deleted": True})
+
+    def remove(conn: Connection) -> dict[str, Any]:
+        held = next((found for found in pins.names(conn, project).values() if name in found), [])
+        pins.remove(conn, project, name)
+        return {
+            "id": name,
+            "object": "x.pin",
+            "deleted": True,
+            "pinned_by": [other for other in held if other != name],
+        }
+
+    return Json(await gw.store.write(remove))
 
 
 def _rows_together(found: list[Pin], artifacts: Artifacts) -> int:

@@ -1,6 +1,7 @@
 """The run folder: one server a data folder, and where its clients find it.
 
-It knows a lock, a file and an address, no HTTP. The lock is the system's: a killed server leaves none behind.
+It knows a lock, a file and an address, and of HTTP how to tell its like on a port. The lock is the system's: a killed
+server leaves none behind.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import errno
 import json
 import os
 import socket
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ except ImportError:  # not a POSIX system: there the port alone keeps a second s
 
 ADDRESS_FILE = "server.json"
 LOCK_FILE = "server.lock"
+LOOK_S = 1.0
+"""How long whoever has the port may take to say who it is."""
+LONGEST_REPLY = 4096
 
 
 class Place:
@@ -49,8 +54,8 @@ class Place:
         except OSError:
             os.close(lock)
             raise Conflict(
-                f"A server already runs on {self.data_dir}, at {self._address_of_other()}. "
-                "Use that one, stop it, or set INHOUSE_DATA_DIR to another folder."
+                f"A server already runs on {self.data_dir}, at {self._other()}, or set INHOUSE_DATA_DIR to another "
+                "folder."
             ) from None
         self._lock = lock
 
@@ -81,12 +86,13 @@ class Place:
         os.close(self._lock)
         self._lock = None
 
-    def _address_of_other(self) -> str:
+    def _other(self) -> str:
+        """Where the server is that has the folder, and how to use or to stop it."""
         try:
             told: Any = json.loads((self.run_dir / ADDRESS_FILE).read_text())
-            return f"{told['url']} (pid {told['pid']})"
+            return f"{told['url']}. Use that one, stop it (kill {told['pid']})"
         except (OSError, ValueError, KeyError, TypeError):
-            return "an address it has not announced yet"
+            return "an address it has not announced yet. Wait until it has"
 
 
 def private_folder(folder: Path) -> None:
@@ -112,8 +118,9 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
+            other = "an Inhouse server of another data folder" if _is_ours(address) else "another program"
             raise Conflict(
-                f"Port {port} on {host} is in use by another program. "
+                f"Port {port} on {host} is in use by {other}. "
                 f"Stop that one, or start this server with --port {port + 1}."
             ) from error
         raise InvalidRequest(
@@ -121,6 +128,19 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
+
+
+def _is_ours(address: tuple[Any, ...]) -> bool:
+    """Whether what listens there says, as Inhouse does, which replicas are ready."""
+    connection = HTTPConnection(address[0], address[1], timeout=LOOK_S)
+    try:
+        connection.request("GET", "/ready")
+        told = json.loads(connection.getresponse().read(LONGEST_REPLY))
+    except (OSError, HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return isinstance(told, dict) and told.keys() == {"status", "replicas"}
 
 
 def url_of(listener: socket.socket) -> str:

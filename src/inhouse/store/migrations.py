@@ -227,4 +227,8 @@ def _0003_pins(conn: sa.Connection) -> None:
     )
 
 
-MIGRATIONS: list[Migration] = [_0001_first, _0002_facts, _0003_pins]
+def _0004_fingerprints(conn: sa.Connection) -> None:
+    _run(conn, "ALTER TABLE replicas RENAME COLUMN base_digest TO fingerprint;")
+
+
+MIGRATIONS: list[Migration] = [_0001_first, _0002_facts, _0003_pins, _0004_fingerprints]

@@ -153,7 +153,7 @@ replicas = sa.Table(
     _count("fence"),
     _text("base"),
     _text("address"),
-    _text("base_digest"),
+    _text("fingerprint"),
     _count("context"),
     sa.Column("ready", sa.Boolean, nullable=False),
     _time("updated_at"),

@@ -24,9 +24,12 @@ def report() -> str:
         )
         return json.dumps(found)
     try:
-        ops.kernels.prefer(settings.load().kernels)
+        chosen = settings.load()
+        ops.kernels.prefer(chosen.kernels)
     except InvalidRequest as e:
         return json.dumps(found | {"error": str(e), "cure": "Mend the setting, or unset it."})
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
     discovery = devices.discover()
     found["torch"] = torch.__version__
     found["threads"] = torch.get_num_threads()
@@ -38,8 +41,8 @@ def report() -> str:
             "memory_bytes": d.total_bytes,
             "free_bytes": d.free_bytes,
             "matrix_unit": d.capabilities.matrix_unit,
-            "dtype": str(d.dtype()).removeprefix("torch."),
-            "matrix_gflops": round(devices.matrix_peak(d.torch_device, d.dtype()) / 1e9, 1),
+            "dtype": str(d.dtype(chosen.dtype)).removeprefix("torch."),
+            "matrix_tflops": devices.matrix_peak(d.torch_device, d.dtype(chosen.dtype)) / 1e12,
             "kernels": [
                 {"op": c.op, "name": c.name, "passed_over": [{"name": n, "why": w} for n, w in c.passed_over]}
                 for c in (ops.kernels.choose(op, d.torch_device) for op in ops.kernels.operations)

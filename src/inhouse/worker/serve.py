@@ -42,6 +42,7 @@ def serve(context: Context) -> None:
     with context.db.read() as conn:
         card = models.servable(conn, spec.base)
     base = open_base(card, context.artifacts, context.settings, for_serving=True)
+    fingerprint = fingerprint_of(base, context.settings.quantization)
     free_bytes = devices.pick(context.settings.device).free_bytes
     engine = build(
         base.decoder,
@@ -72,7 +73,7 @@ def serve(context: Context) -> None:
             keep=server.keep,
         )
         with pinned:
-            server.run(ready=lambda: _announce(context, base.digest, engine.intake.limit, room))
+            server.run(ready=lambda: _announce(context, fingerprint, engine.intake.limit, room))
     finally:
         shutil.rmtree(room, ignore_errors=True)
     _retire(context)
@@ -88,13 +89,19 @@ def _banks(context: Context, base: OpenBase) -> Banks:
     return Banks(StoredFacts(context.db), router, base.digest)
 
 
-def _announce(context: Context, digest: str, length: int, room: Path) -> None:
+def fingerprint_of(base: OpenBase, quantization: str) -> str:
+    """Changes with what changes replies: the base, and the numbers it is served in (fp_0123456789ab_float32_int8)."""
+    dtype = str(base.decoder.dtype).removeprefix("torch.")
+    return "_".join(["fp", base.digest[:12], dtype, *([quantization] if quantization != "none" else [])])
+
+
+def _announce(context: Context, fingerprint: str, length: int, room: Path) -> None:
     replica = Replica(
         job=context.job.id,
         fence=context.fence,
         base=str(context.job.spec["base"]),
         address=f"unix:{room / 'engine.sock'}",
-        base_digest=digest,
+        fingerprint=fingerprint,
         context=length,
         ready=True,
     )

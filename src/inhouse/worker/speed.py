@@ -50,11 +50,11 @@ class Speed:
 
 
 def sentence(facts: dict[str, Any]) -> str:
-    """3,412 tokens/s, 43 % of this machine's matrix peak (0.31 TFLOP/s in bfloat16)."""
+    """3,412 tokens/s, 43 % of this machine's matrix peak (0.31 TFLOP/s in bfloat16, measured just now)."""
     speed = f"{facts['tokens_per_s']:,.0f} tokens/s"
     if "peak_share" not in facts:
         return f"{speed} in {facts['dtype']}."
     return (
         f"{speed}, {facts['peak_share'] * 100:.0f} % of this machine's matrix peak "
-        f"({facts['peak_tflops']:.2g} TFLOP/s in {facts['dtype']})."
+        f"({facts['peak_tflops']:.2g} TFLOP/s in {facts['dtype']}, measured just now)."
     )

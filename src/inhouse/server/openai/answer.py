@@ -47,7 +47,7 @@ def frame(call: Call, id: str, object: str, created: int) -> dict[str, Any]:
         "object": object,
         "created": created,
         "model": call.card.name,
-        "system_fingerprint": f"fp_{call.base_digest[:12]}",
+        "system_fingerprint": call.fingerprint,
     }
     return keys | {"x_adapter": call.adapter} if call.adapter else keys
 

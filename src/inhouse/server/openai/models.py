@@ -5,6 +5,7 @@ Ids hold `:` and `/`, so the rest of the path is the id.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -32,7 +33,9 @@ async def list_all(request: Request) -> Response:
     cards, pinned = await gw.store.read(lambda conn: (models.all(conn, project), pins.names(conn, project)))
     default = bases.named_by(cards, gw.settings.base)
     return Json(
-        list_wire([wire(card, is_default=card is default, pinned=pinned.get(card.name)) for card in cards])
+        list_wire(
+            [wire(card, is_default=card is default, pinned=pinned.get(card.name, ())) for card in cards]
+        )
     )
 
 
@@ -47,7 +50,7 @@ async def retrieve(request: Request, name: str) -> Response:
         base = gateway.resident(card)
         running, waiting = gw.relay.places(base)
         default = bases.named_by(models.all(conn, ""), gw.settings.base)
-        pinned = pins.names(conn, project).get(card.name)
+        pinned = pins.names(conn, project).get(card.name, ())
         told = wire(card, is_default=card == default, pinned=pinned)
         places = {"running": running, "waiting": waiting, "is_full": gw.relay.running[base] > running}
         return told | {"x_state": serving.standing(conn, base), "x_places": places}
@@ -88,8 +91,8 @@ async def delete(request: Request, name: str) -> Response:
     return Json(deleted)
 
 
-def wire(card: ModelCard, *, is_default: bool, pinned: str | None = None) -> dict[str, Any]:
-    """A model as OpenAI's clients read it, and under x_ what it is here. pinned: the name it is pinned by."""
+def wire(card: ModelCard, *, is_default: bool, pinned: Sequence[str] = ()) -> dict[str, Any]:
+    """A model as OpenAI's clients read it, and under x_ what it is here. pinned: the names it is pinned by."""
     return {
         "id": card.name,
         "object": "model",
@@ -99,6 +102,6 @@ def wire(card: ModelCard, *, is_default: bool, pinned: str | None = None) -> dic
         "x_base": card.base,
         "x_default": is_default,
         "x_digest": card.digest,
-        "x_pinned": pinned,
+        "x_pinned": [*pinned],
         "x_about": card.about,
     }

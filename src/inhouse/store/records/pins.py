@@ -68,12 +68,13 @@ def all(conn: sa.Connection, base: str | None = None) -> builtins.list[Pin]:
     return found
 
 
-def names(conn: sa.Connection, project: str) -> dict[str, str]:
-    """Of the project's pinned models, each one's name → the name it is pinned by, its own where there are two."""
-    found = sorted(
-        (pin for pin in all(conn) if pin.project == project), key=lambda pin: pin.name == pin.card.name
-    )
-    return {pin.card.name: pin.name for pin in found}
+def names(conn: sa.Connection, project: str) -> dict[str, builtins.list[str]]:
+    """Of the project's pinned models, each one's name → the names it is pinned by, its own first."""
+    found: dict[str, builtins.list[str]] = {}
+    mine = (pin for pin in all(conn) if pin.project == project)
+    for pin in sorted(mine, key=lambda pin: pin.name != pin.card.name):
+        found.setdefault(pin.card.name, []).append(pin.name)
+    return found
 
 
 def sweep(conn: sa.Connection, project: str) -> None:
