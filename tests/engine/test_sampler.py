@@ -119,3 +119,13 @@ def test_whatever_is_asked_a_token_of_the_vocabulary_is_drawn(
 ) -> None:
     one = Request("a", (0,), sampling, 7, 100).choices[0]
     assert 0 <= sampler.draw(torch.tensor(logits), one).token < len(logits)
+
+
+def test_noise_for_those_alone_that_may_come_draws_the_same_tokens() -> None:
+    generator = torch.Generator().manual_seed(3)
+    for place in range(50):
+        kept = torch.randn(997, generator=generator)
+        kept[torch.randperm(997, generator=generator)[: 19 * place]] = -torch.inf
+        mine = sequence(said=(5,) * place, seed=7, temperature=1.0)
+        wide, narrow = (sampler._drawn(kept, mine, is_narrow=is_narrow) for is_narrow in (False, True))
+        assert narrow == wide and kept[narrow] > -torch.inf

@@ -77,7 +77,7 @@ def draw(logits: Tensor, sequence: Sequence, mask: bytes | None = None, seen: Gl
     else:
         # From the top down, so that the smallest temperature cannot overflow.
         kept = _keep((adjusted - adjusted.max()) / sampling.temperature, sampling)
-        token = int((kept + _noise(len(logits), sequence).to(kept.device)).argmax())
+        token = _drawn(kept, sequence, is_narrow=mask is not None or _is_narrowed(sampling))
     return _scored(token, logits, sampling)
 
 
@@ -163,9 +163,29 @@ def _keep(scaled: Tensor, sampling: Sampling) -> Tensor:
     return scaled
 
 
-def _noise(size: int, sequence: Sequence) -> Tensor:
-    """Gumbel noise for each token of the vocabulary. [V] float32 on the CPU."""
+def _is_narrowed(sampling: Sampling) -> bool:
+    """Whether `_keep` rules tokens out."""
+    return sampling.top_k > 0 or sampling.top_p < 1 or sampling.min_p > 0
+
+
+def _drawn(kept: Tensor, sequence: Sequence, *, is_narrow: bool) -> int:
+    """A token by chance, kept [V] being scaled logits. Where few may come, noise is made for those alone: it is the
+    same for each, and takes most of a draw's time over a large vocabulary."""
+    uniform = _uniform(len(kept), sequence)
+    if not is_narrow:
+        return int((kept + _gumbel(uniform).to(kept.device)).argmax())
+    places = (kept > -torch.inf).nonzero().flatten()
+    noise = _gumbel(uniform[places.cpu()]).to(kept.device)
+    return int(places[(kept[places] + noise).argmax()])
+
+
+def _uniform(size: int, sequence: Sequence) -> Tensor:
+    """A number of 0 to 1 for each token of the vocabulary, by seed and place. [V] float64 on the CPU."""
     key = f"{sequence.request.seed}/{sequence.length}/{sequence.index}".encode()
     seed = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
-    uniform = torch.rand(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.rand(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _gumbel(uniform: Tensor) -> Tensor:
+    """Gumbel noise from uniform numbers, float32."""
     return -torch.log(-torch.log(uniform)).float()
