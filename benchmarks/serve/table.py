@@ -92,8 +92,8 @@ class Found:
         ]
         if ours and limit:
             line["share"] = median(ours) / limit
-        if ours and best:
-            line["ratio"] = spread("ratio", _ratios(ours, self._values(row, best, figure)), "")
+        if ours and best and (ratios := _ratios(ours, self._values(row, best, figure))):
+            line["ratio"] = spread("ratio", ratios, "")
         line["goals"] = [
             judged
             for goal in row.goals
@@ -159,7 +159,10 @@ class Found:
 
 
 def _ratios(ours: list[float], theirs: list[float]) -> list[float]:
-    """Repeat by repeat as far as both go; an engine that was measured less often is compared by its median."""
+    """Repeat by repeat as far as both go; an engine that was measured less often is compared by its median. None where
+    theirs is nothing, or less, as a difference of times may be."""
+    if min(theirs) <= 0:
+        return []
     if len(ours) == len(theirs):
         return [a / b for a, b in zip(ours, theirs, strict=True)]
     return [a / median(theirs) for a in ours]

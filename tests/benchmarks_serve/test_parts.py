@@ -140,3 +140,8 @@ def test_an_environment_that_could_not_be_made_is_not_tried_again(tmp_path: Path
     (tmp_path / "envs" / "vllm.failed").write_text("pip found no such package")
     with pytest.raises(Absent, match=r"no such package \(delete vllm.failed to try again\)"):
         environments.python_of(tmp_path, "vllm")
+
+
+def test_there_is_no_ratio_to_nothing_or_to_less() -> None:
+    assert table._ratios([4.0, 6.0], [2.0, 2.0]) == [2.0, 3.0]
+    assert table._ratios([4.0, 6.0], [0.0, 0.0]) == table._ratios([4.0], [-1.0, 2.0]) == []
