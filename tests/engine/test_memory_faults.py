@@ -199,5 +199,6 @@ def test_joined_deltas_keep_the_memory_s_word_and_the_prompt_s_tokens() -> None:
         EngineFrame(delta=Delta(text="a", tokens=1, prompt_tokens=9)),
         EngineFrame(delta=Delta(text="b", tokens=1, finish_reason="stop", memory=outcome)),
     ]
-    (frame,) = joined(frames)
+    ((request, frame),) = joined([(3, frame) for frame in frames])
+    assert request == 3
     assert frame.delta == Delta(text="ab", tokens=2, prompt_tokens=9, finish_reason="stop", memory=outcome)

@@ -116,7 +116,7 @@ def test_usage_is_written_once_also_when_the_caller_left(tmp_path: Path) -> None
 def test_exactly_as_many_are_admitted_as_there_are_places(tmp_path: Path) -> None:
     with house(tmp_path, max_running=1, max_queued=4) as made, engine(made.db, tmp_path):
         with ThreadPoolExecutor(20) as threads:
-            replies = list(threads.map(lambda _: made.chat("count 10 0.1"), range(20)))
+            replies = list(threads.map(lambda _: made.chat("count 10 0.4"), range(20)))
         full = [r for r in replies if r.status_code == 503]
         assert [r.status_code for r in replies].count(200) == 5
         assert {r.json()["error"]["code"] for r in full} == {"engine_overloaded"}
