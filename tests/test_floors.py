@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,5 +73,33 @@ def test_the_neutrality_count_finds_what_it_looks_for() -> None:
 
 
 def test_no_file_is_longer_than_500_lines() -> None:
-    long = {p.name: n for p in (ROOT / "src").rglob("*.py") if (n := len(p.read_text().splitlines())) > 500}
+    files = [
+        p
+        for room in ("src", "tests", "benchmarks", "recipes", "examples")
+        for p in (ROOT / room).rglob("*.py")
+    ]
+    long = {p.name: n for p in files if (n := len(p.read_text().splitlines())) > 500}
     assert not long
+
+
+def missing(text: str) -> list[str]:
+    """Tests that a text names and that are not there: `folder/test_file.py::test_name`, or `test_name` alone."""
+    tests = {p.relative_to(ROOT / "tests").as_posix(): p.read_text() for p in (ROOT / "tests").rglob("*.py")}
+    named = re.findall(r"`((?:\w+/)*test_\w+\.py)(?:::(test_\w+))?", text)
+    alone = re.findall(r"`(test_\w+)`", text)
+    found = [f"{file}::{name}" for file, name in named if f"def {name}" not in tests.get(file, "")]
+    return found + [name for name in alone if not any(f"def {name}(" in test for test in tests.values())]
+
+
+def test_the_map_names_tests_that_are_there() -> None:
+    assert missing((ROOT / "ARCHITECTURE.md").read_text()) == []
+
+
+def test_the_map_s_check_finds_a_name_that_is_gone() -> None:
+    assert missing(
+        "`engine/test_faults.py::test_gone`, `test_away`, `engine/test_none.py`, `test_floors.py`"
+    ) == [
+        "engine/test_faults.py::test_gone",
+        "engine/test_none.py::",
+        "test_away",
+    ]

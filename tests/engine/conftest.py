@@ -1,8 +1,9 @@
-"""A world for the engine's tests: read only, so that it is made once."""
+"""Worlds for the engine's tests: one that is read only, so that it is made once, and one that a test may break."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,3 +36,12 @@ def books(world: World) -> Books:
     made.experts[("f1", 3)] = expert_blob(world.decoder, "f1", 3, seed=11)
     made.experts[("f2", 1)] = expert_blob(world.decoder, "f2", 1, seed=12, rank=2)
     return made
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> World:
+    """A world that a test may break."""
+    own = World(tmp_path / "world")
+    own.adapter("good", rank=2, seed=1)
+    own.adapter("other", rank=2, seed=5)
+    return own

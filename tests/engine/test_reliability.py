@@ -30,15 +30,6 @@ from tests.engine.test_serve import ask, frames_of, is_idle, line, serving, stat
 from tests.engine.world import Answer, World, call, run, start
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> World:
-    """A world that a test may break."""
-    own = World(tmp_path / "world")
-    own.adapter("good", rank=2, seed=1)
-    own.adapter("other", rank=2, seed=5)
-    return own
-
-
 def said(world: World, wanted: EngineRequest) -> str:
     """The text that a request must give, whoever shares the batch."""
     tokens = world.plainly(wanted)

@@ -30,15 +30,6 @@ from tests.server.house import ADAPTER, TUNED, House, announce, house
 from tests.server.house import until as eventually
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> World:
-    """A world that a test may break."""
-    own = World(tmp_path / "world")
-    own.adapter("good", rank=2, seed=1)
-    own.adapter("other", rank=2, seed=5)
-    return own
-
-
 @dataclass
 class Whole:
     """A gateway with a real engine behind it, in this process."""

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 from tests.engine.test_serve import serving
 from tests.engine.world import World
 from tests.text.schemas import BOMBS, KEPT, TREE, closed
-from tests.text.test_grammar import HOSTILE_LARK
+from tests.text.test_hostile_grammars import HOSTILE_LARK
 
 from .house import House, announce, house
 from .test_chat import events

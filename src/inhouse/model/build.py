@@ -18,6 +18,7 @@ from inhouse import ops
 from inhouse.model.config import ExpertNames, Experts, ModelConfig
 from inhouse.model.decoder import Decoder
 from inhouse.model.layers import Attention, Block, Linear, Middle, Mixture, Mlp, Norm, Part, Rotation
+from inhouse.ops.cpu.memory import give_back
 
 Take = Callable[[str, tuple[int, ...]], Tensor]
 """Hands out the tensor of a checkpoint name, in the shape asked for, which is the checkpoint's own."""
@@ -26,19 +27,13 @@ TakeEach = Callable[[str, tuple[int, ...]], Iterable[Tensor]]
 
 
 def build(
-    config: ModelConfig,
-    take: Take,
-    finish: Callable[[Block], None] = lambda _: None,
-    *,
-    take_each: TakeEach | None = None,
-    quantization: str | None = None,
+    config: ModelConfig, take: Take, *, take_each: TakeEach | None = None, quantization: str | None = None
 ) -> Decoder:
     """A decoder whose tensors all come from `take` and `take_each`, asked for once each and in a fixed order.
 
-    finish        gets each block before the next is asked for
     take_each     by default takes the stack whole
-    quantization  lays a mixture's experts out for serving as they are taken, so that one at a time is there in its
-                  plain form; None leaves them plain
+    quantization  lays everything out for serving (see `Decoder.serve`), each expert and each block before the next is
+                  asked for, so that one at a time is there in its plain form; None leaves all plain
     """
     mixture = partial(_mixture, config, take=take, take_each=take_each or take, quantization=quantization)
     names, vocabulary = config.names, (config.vocab_size, config.width)
@@ -49,11 +44,16 @@ def build(
     blocks = []
     for i in range(config.layers):
         blocks.append(_block(config, i, take, mixture))
-        finish(blocks[-1])
+        if quantization is not None:
+            blocks[-1].serve(quantization)
+            give_back()
     norm = _norm(config, names.norm, config.width, take)
     head = embedding if config.tie_embeddings else take(f"{names.head}.weight", vocabulary)
     rotation = Rotation(config.ropes, embedding.device) if config.ropes else None
-    return Decoder(config, embedding, positions, blocks, norm, head, rotation)
+    decoder = Decoder(config, embedding, positions, blocks, norm, head, rotation)
+    if quantization is not None:
+        decoder.serve(quantization)
+    return decoder
 
 
 def fresh(config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32) -> Decoder:

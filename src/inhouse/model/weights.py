@@ -23,9 +23,7 @@ from inhouse.errors import BadCheckpoint, StorageFull
 from inhouse.model.build import build, checkpoint_tensors
 from inhouse.model.config import ModelConfig, read_json
 from inhouse.model.decoder import Decoder
-from inhouse.model.layers import Block
 from inhouse.model.mxfp4 import dequantise
-from inhouse.ops.cpu.memory import give_back
 
 MAX_HEADER_BYTES = 8 * 2**20
 MAX_TENSORS = 100_000
@@ -75,15 +73,8 @@ def load_base(
             for matrix in tensors.take(name, shape):
                 yield matrix.to(device=device, dtype=dtype)
 
-    def serve(block: Block) -> None:
-        if quantization is not None:
-            block.serve(quantization)
-            give_back()
-
-    decoder = build(config, take, serve, take_each=take_each, quantization=quantization)
+    decoder = build(config, take, take_each=take_each, quantization=quantization)
     tensors.finish([f"{config.names.head}.weight"] if config.tie_embeddings else [])
-    if quantization is not None:
-        decoder.serve(quantization)
     return decoder
 
 
