@@ -26,6 +26,7 @@ from inhouse.cli.commands import _without_password
 from inhouse.client import local, progress
 from inhouse.client.client import Client
 from inhouse.client.job import JobEvent
+from inhouse.client.model import Model, State
 from inhouse.schema import ModelCard
 from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
@@ -234,6 +235,31 @@ def test_chat_says_that_others_are_before_it(tmp_path: Path, monkeypatch: pytest
         for other in others:
             other.join()
     assert "Waiting for its turn: more is asked than the 1 requests that are answered at once …" in said
+
+
+def test_a_look_at_the_model_that_outlasts_the_question_harms_nobody(
+    served: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client may be closed while it is under way: a thread's error would be shown to whoever asked."""
+    monkeypatch.setattr(waiting, "AFTER_S", 0.0)
+    monkeypatch.setattr(waiting, "LEAVE_S", 0.01)
+    looking, is_over = threading.Event(), threading.Event()
+    errors: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    state = Model.state
+
+    def slowly(self: Model) -> State:
+        looking.set()
+        assert is_over.wait(10)
+        return state(self)
+
+    monkeypatch.setattr(Model, "state", slowly)
+    with Client(served.url, served.member) as client, waiting.waiting(client.model("seedling")):
+        assert looking.wait(10)
+    is_over.set()
+    for thread in [thread for thread in threading.enumerate() if thread.name == "waiting"]:
+        thread.join(10)
+    assert not errors
 
 
 def test_chat_that_is_answered_at_once_says_nothing(there: House) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 AFTER_S = 2.0
 """Whoever is answered sooner is told nothing."""
 EVERY_S = 2.0
+LEAVE_S = 1.0
+"""How long the end of a question waits for what is just being asked about the model."""
 FIRST_WORD = "the first word"
 
 
@@ -37,7 +39,8 @@ def waiting(model: Model) -> Iterator[Callable[[], None]]:
             wait_s = AFTER_S
             while not answered.wait(wait_s):
                 wait_s = EVERY_S
-                with suppress(InhouseError):  # the question itself will meet it
+                # The question itself will meet an error; and it may be over, and the client closed, while this asks.
+                with suppress(InhouseError, RuntimeError):
                     if (reason := reason_of(model.state(), model.base or model.name)) != told:
                         told = reason
                         if err.is_terminal:
@@ -51,6 +54,7 @@ def waiting(model: Model) -> Iterator[Callable[[], None]]:
             yield stop
         finally:
             stop()
+            watching.join(LEAVE_S)
 
 
 def reason_of(state: State, base: str) -> str:
