@@ -35,6 +35,7 @@ TORCHLESS = (
     "inhouse.text.tools",
     "inhouse.text.grammar",
     "inhouse.text.taster",
+    "inhouse.text.renderer",
     "inhouse.worker.main",
 )
 

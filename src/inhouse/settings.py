@@ -42,6 +42,9 @@ class Settings:
     port: int = 8420
     allowed_hosts: str = ""
     """Names, separated by commas, that requests may use for this server besides its own: those of a proxy before it."""
+    trusted_templates: str = ""
+    """SHA-256 digests, separated by commas, of chat templates that are rendered in the engine's own process, besides
+    those that come with the package; every other one is rendered in a process with limits."""
     base: str = "seedling"
     """The base that serves and is tuned when nobody names one: the embedded one."""
     device: str = "auto"

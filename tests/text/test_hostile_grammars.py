@@ -89,7 +89,7 @@ def test_a_taster_that_stands_still_holds_nobody_up_for_long(
     with ThreadPoolExecutor(1) as caller:
         try:
             assert own.taste('start: "a"') is None
-            stopped = own._process
+            stopped = own.child.process
             assert stopped is not None
             os.kill(stopped.pid, signal.SIGSTOP)
             monkeypatch.setattr(taster, "WAIT_S", 0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
 
 SMALL_BYTES = 256 * 2**20
 """Weight files of a base small enough to serve in float32."""
@@ -77,6 +80,8 @@ def open_base(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the embedding {decoder.config.vocab_size}. "
             "Tokenizer and weights are of different models."
         )
-    return OpenBase(
-        card.name, folder, folder_digest(folder), decoder, tokenizer, ChatTemplate.load(folder, tokenizer)
-    )
+    trusted = {digest.strip().lower() for digest in settings.trusted_templates.split(",")}
+    template = ChatTemplate.load(folder, tokenizer, trusted)
+    if not template.is_trusted:
+        log.info("%s: a process with limits renders its chat template, SHA-256 %s", card.name, template.digest)
+    return OpenBase(card.name, folder, folder_digest(folder), decoder, tokenizer, template)
