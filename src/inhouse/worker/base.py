@@ -83,5 +83,7 @@ def open_base(
     trusted = {digest.strip().lower() for digest in settings.trusted_templates.split(",")}
     template = ChatTemplate.load(folder, tokenizer, trusted)
     if not template.is_trusted:
-        log.info("%s: a process with limits renders its chat template, SHA-256 %s", card.name, template.digest)
+        log.info(
+            "%s: a process with limits renders its chat template, SHA-256 %s", card.name, template.digest
+        )
     return OpenBase(card.name, folder, folder_digest(folder), decoder, tokenizer, template)
