@@ -25,7 +25,7 @@ FEWEST = 8
 def raise_limit() -> None:
     """Asks for as many as this user may have: shells give 1,024 or fewer, which is 448 streams."""
     if resource is None:
-        return
+        return  # type: ignore[unreachable]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_ASKED_FOR if hard == resource.RLIM_INFINITY else min(hard, MOST_ASKED_FOR)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -35,7 +35,10 @@ def raise_limit() -> None:
 
 def most_connections() -> int:
     """How many clients may be connected at once."""
-    limit = MOST_ASKED_FOR if resource is None else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if resource is not None and limit == resource.RLIM_INFINITY:
-        limit = MOST_ASKED_FOR
+    limit = MOST_ASKED_FOR
+    if (
+        resource is not None
+        and (soft := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) != resource.RLIM_INFINITY
+    ):
+        limit = soft
     return max(FEWEST, (limit - RESERVED) // EACH)
