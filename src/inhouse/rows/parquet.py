@@ -85,7 +85,7 @@ def unpacked(stream: BinaryIO) -> Iterator[Unpacking]:
     with _as_file(stream) as file:
         size = os.fstat(file.fileno()).st_size
         process = subprocess.Popen(
-            [sys.executable, "-c", "from inhouse.rows.parquet import main; main()"],
+            [sys.executable, "-c", f"from inhouse.rows.parquet import main; main({MEMORY_BYTES})"],
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -118,7 +118,7 @@ def _as_file(stream: BinaryIO) -> Iterator[BinaryIO]:
 # ── in the process ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def main() -> None:
+def main(memory_bytes: int) -> None:
     """Writes the rows of the Parquet file on standard input to standard output."""
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = (
         "system"  # others reserve a gigabyte of addresses when they begin
@@ -126,7 +126,7 @@ def main() -> None:
     import pyarrow
     from pyarrow import parquet
 
-    _limit_memory()
+    _limit_memory(memory_bytes)
     number = 0
     try:
         with os.fdopen(os.dup(0), "rb") as source:
@@ -160,14 +160,14 @@ def _say(reason: str, cure: str) -> None:
     os._exit(_SAID)
 
 
-def _limit_memory() -> None:
+def _limit_memory(more_bytes: int) -> None:
     """Not every system can."""
     try:
         import resource
         from pathlib import Path
 
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_AS, (used + more_bytes, used + more_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):
         return
