@@ -323,7 +323,7 @@ def config(
 ) -> None:
     """The settings in force: flags, INHOUSE_*, inhouse.toml, defaults, in this order."""
     found = settings_module.origins()
-    shown = [(o.name, _without_password(str(o.value)), o.source) for o in found]
+    shown = [(o.name, settings_module.without_password(str(o.value)), o.source) for o in found]
     if speaks_json(as_json):
         for name, value, source in shown:
             json_line({"name": name, "value": value} | ({"source": source} if origin else {}))
@@ -411,12 +411,3 @@ def _job_line(job: Job) -> dict[str, Any]:
         "error": job.error,
         "created_at": job.created_at,
     }
-
-
-def _without_password(value: str) -> str:
-    """A URL's password as ***."""
-    scheme, found, rest = value.partition("://")
-    login, at, host = rest.rpartition("@")
-    if not (found and at and ":" in login):
-        return value
-    return f"{scheme}://{login.partition(':')[0]}:***@{host}"
