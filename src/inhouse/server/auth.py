@@ -171,7 +171,9 @@ class Keyring:
                 total = await self.store.read(
                     lambda conn, since=since, key=key: usage.total(conn, found.project, since, key=key)  # type: ignore[misc]
                 )
-                self.meter.learn(party, since, total.prompt_tokens + total.completion_tokens)
+                self.meter.learn(
+                    party, since, total.prompt_tokens + total.completion_tokens, time.monotonic()
+                )
                 self._counted[party.what, party.id] = now
 
 

@@ -210,9 +210,9 @@ class Meter:
         self._accounts[key].set(limits, now)
         return self._accounts[key]
 
-    def learn(self, party: Party, since: float, stored: int) -> None:
+    def learn(self, party: Party, since: float, stored: int, now: float) -> None:
         """What the store has counted for this party since a month began."""
-        self.account(party, time.monotonic()).month.learn(since, stored)
+        self.account(party, now).month.learn(since, stored)
 
     def reserve(
         self, parties: Sequence[Party], tokens: int, now: float, at: float | None = None

@@ -13,13 +13,13 @@ from pydantic import Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from inhouse.errors import NotFound
+from inhouse.errors import InvalidRequest, NotFound
 from inhouse.server import audit, auth, body, gateway, minting
 from inhouse.server.auth import Caller
 from inhouse.server.idempotency import create_once
 from inhouse.server.limits import Party
 from inhouse.server.minting import Name, Number, Scopes
-from inhouse.server.openai.listing import list_wire, piece
+from inhouse.server.openai.listing import MAX_LIMIT, list_wire, piece
 from inhouse.server.replies import Json
 from inhouse.store.db import clock
 from inhouse.store.records import accounts, keys, projects
@@ -30,6 +30,7 @@ from inhouse.store.records.projects import ProjectRow
 
 router = APIRouter(prefix="/v1/organization/projects")
 
+Seconds = Annotated[int, Field(ge=1, le=100 * 366 * 86400)]
 Groups = Annotated[list[Name], Field(max_length=100)]
 _LIMIT_ID = "rl_"
 _LIMITS = {
@@ -56,7 +57,7 @@ class AccountBody(body.RequestBody):
     create_service_account_only: bool | None = None
     x_role: Literal["admin", "member"] | None = None
     x_scopes: Scopes | None = None
-    x_expires_at: Annotated[float, Field(gt=0)] | None = None
+    expires_in_seconds: Seconds | None = None
     x_groups: Groups | None = None
 
 
@@ -65,7 +66,7 @@ class KeyBody(body.RequestBody):
 
     name: Name | None = None
     scopes: Scopes | None = None
-    x_expires_at: Annotated[float, Field(gt=0)] | None = None
+    expires_in_seconds: Seconds | None = None
     x_groups: Groups | None = None
 
 
@@ -184,7 +185,7 @@ async def create_account(request: Request, project_id: str) -> Response:
             asked.name,
             secret,
             scopes=asked.x_scopes,
-            expires_at=asked.x_expires_at,
+            expires_at=_expiry(conn, asked.expires_in_seconds),
             groups=asked.x_groups or (),
         )
         return account_wire(of) | {"api_key": secret_wire(row, secret)}
@@ -232,7 +233,7 @@ async def create_key(request: Request, project_id: str, account_id: str) -> Resp
             asked.name or of.name,
             secret,
             scopes=asked.scopes,
-            expires_at=asked.x_expires_at,
+            expires_at=_expiry(conn, asked.expires_in_seconds),
             groups=asked.x_groups or (),
         )
         return secret_wire(row, secret)
@@ -285,15 +286,20 @@ async def revoke_key(request: Request, project_id: str, key_id: str) -> Response
 @router.get("/{project_id}/rate_limits", response_model=None)
 async def list_rate_limits(request: Request, project_id: str) -> Response:
     """The project's own limits, then those of its keys that have some."""
-    body.query(request, ())
+    part = piece(body.query(request, ("after", "limit")), default_limit=MAX_LIMIT)
 
-    def ask(conn: Connection) -> list[dict[str, Any]]:
+    def ask(conn: Connection) -> dict[str, Any]:
         parties = [Party("project", project_id, projects.get(conn, project_id).limits)]
         rows = [row for row in keys.list(conn, project_id) if row.revoked_at is None]
         parties += [Party("key", row.id, row.limits) for row in rows if row.limits != RateLimits()]
-        return [_limit_wire(request, party) for party in parties]
+        found = [_limit_wire(request, party) for party in parties]
+        ids = [limit["id"] for limit in found]
+        if part.after is not None and part.after not in ids:
+            raise InvalidRequest(f"after names {part.after!r}, which is not in this list.", param="after")
+        first = 0 if part.after is None else ids.index(part.after) + 1
+        return list_wire(found[first : first + part.limit], len(found) > first + part.limit)
 
-    return Json(list_wire(await gateway.of(request).store.read(ask)))
+    return Json(await gateway.of(request).store.read(ask))
 
 
 @router.post(
@@ -356,6 +362,10 @@ def secret_wire(row: KeyRow, secret: str) -> dict[str, Any]:
         "x_scopes": [*row.scopes],
         "x_expires_at": row.expires_at,
     }
+
+
+def _expiry(conn: Connection, seconds: int | None) -> float | None:
+    return None if seconds is None else clock(conn) + seconds
 
 
 def _role(account: Account) -> str:
