@@ -22,13 +22,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from inhouse.cli import app, waiting
-from inhouse.cli.commands import _without_password
 from inhouse.client import local, progress
 from inhouse.client.client import Client
 from inhouse.client.doctor import examine
 from inhouse.client.job import JobEvent
 from inhouse.schema import ModelCard
-from inhouse.settings import Settings
+from inhouse.settings import Settings, without_password
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.records import models
 from tests.client import conftest as shared
@@ -328,7 +327,7 @@ def test_config_tells_values_and_origins_and_hides_passwords(monkeypatch: pytest
 
 def test_only_passwords_are_hidden() -> None:
     for plain in ("seedling", "sqlite:////a/b@c", "postgresql://me@db/x", "http://h:1/x"):
-        assert _without_password(plain) == plain
+        assert without_password(plain) == plain
 
 
 def test_doctor_finds_python_the_data_folder_and_the_workshop() -> None:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from inhouse import settings as settings_module
 from inhouse.client import local
+from inhouse.client.admin import Admin
 from inhouse.client.dataset import AsFacts, Dataset, upload
 from inhouse.client.generate import generate
 from inhouse.client.http import Address, Http
@@ -66,6 +67,11 @@ class Client:
     def api_key(self) -> str | None:
         """The key in use. Where none was given, a local server's, which is made anew each time it starts."""
         return self._http.address.key
+
+    @property
+    def admin(self) -> Admin:
+        """Keys, projects, usage and the audit log, for those who hold an admin key."""
+        return Admin(self._http)
 
     def dataset(self, source: Source, *, name: str | None = None) -> Dataset:
         """Check rows and keep them on the server. Raises BadRows, with lines and cures, before any upload."""
@@ -215,8 +221,7 @@ class Client:
 
         `groups` are those whose facts it may see, beside the facts that everybody sees.
         """
-        body = {"name": name, "role": role} | ({"groups": [*groups]} if groups else {})
-        return str(self._http.call("POST", "/v1/x/keys", body=body)["key"])
+        return self.admin.create_key(name, role=role, groups=groups).secret
 
     def pin(self, name: str) -> Model:
         """Keep a tuned model's adapter on the device, however long nobody asks it. Needs an admin key.
