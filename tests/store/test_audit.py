@@ -13,6 +13,7 @@ from inhouse.errors import InhouseError
 from inhouse.store import chain
 from inhouse.store.chain import Act, Head
 from inhouse.store.db import Database
+from inhouse.store.migrations import migrate
 from inhouse.store.records import audit
 from inhouse.store.tables import audit as audit_table
 from inhouse.store.tables import audit_head
@@ -222,6 +223,35 @@ def test_an_act_that_is_rolled_back_leaves_no_row_and_no_gap(db: Database) -> No
     assert breaks(db) == []
 
 
+def written_while_it_is_verified(db: Database, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """What is found when an act is written between the reading of the head and that of the acts."""
+    write(db)
+    head = audit.head
+
+    def then_another(conn: sa.Connection) -> Head:
+        found = head(conn)
+        monkeypatch.setattr(audit, "head", head)
+        write(db, 1)
+        return found
+
+    monkeypatch.setattr(audit, "head", then_another)
+    return breaks(db)
+
+
+def test_an_act_that_is_written_meanwhile_is_no_break(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert written_while_it_is_verified(db, monkeypatch) == []
+
+
+def test_control_without_one_moment_it_would_look_like_a_break(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = Database(postgres_url)
+    migrate(db)
+    monkeypatch.setattr(audit, "snapshot", lambda conn: None)
+    assert written_while_it_is_verified(db, monkeypatch) != []
+    db.dispose()
+
+
 def race(db: Database, write_one: Callable[[], object]) -> None:
     """Eight threads that write at the same time."""
     failed: list[BaseException] = []
@@ -257,8 +287,6 @@ def test_acts_written_at_the_same_time_are_one_chain(db: Database) -> None:
 def test_control_without_the_lock_postgres_writers_collide(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from inhouse.store.migrations import migrate
-
     db = Database(postgres_url)
     migrate(db)
     monkeypatch.setattr(audit, "lock", lambda conn, name: None)

@@ -172,6 +172,12 @@ def lock(conn: sa.Connection, name: str) -> None:
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
 
 
+def snapshot(conn: sa.Connection) -> None:
+    """Let all that this transaction reads be of one moment. Call it first. On SQLite it is so anyway."""
+    if _is_postgres(conn):
+        conn.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
 def _is_postgres(conn: sa.Connection) -> bool:
     return conn.dialect.name == "postgresql"
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from inhouse.store import chain, ids
 from inhouse.store.chain import Act, Break, Head
-from inhouse.store.db import lock
+from inhouse.store.db import lock, snapshot
 from inhouse.store.records.page import page as _page
 from inhouse.store.tables import audit, audit_head
 
@@ -115,7 +115,11 @@ def every(conn: sa.Connection) -> Iterator[Act]:
 
 
 def verify(conn: sa.Connection, noted: Head | None = None) -> tuple[Head, list[Break]]:
-    """The log's head, and the first hundred places at which it is not what was written."""
+    """The log's head, and the first hundred places at which it is not what was written.
+
+    Call it first in a transaction: the head and the acts must be of one moment.
+    """
+    snapshot(conn)
     last, found = head(conn), []
     for broken in chain.breaks(every(conn), last, noted):
         found.append(broken)
