@@ -48,6 +48,18 @@ def party(**chosen: int) -> Party:
     return Party("project", "p", RateLimits(**chosen))
 
 
+def test_a_meter_admits_exactly_its_capacity_and_refills() -> None:
+    meter, mine = Meter(Limits(requests=60, tokens=600)), party()
+    taken = [meter.reserve((mine,), 10, now=0.0) for _ in range(60)]
+    with pytest.raises(RateLimited):
+        meter.reserve((mine,), 10, now=0.0)
+    meter.reserve((Party("project", "q", RateLimits()),), 10, now=0.0)
+    taken[0].settle(0, now=0.0)
+    taken[0].settle(0, now=0.0)
+    assert meter.account(mine, 0.0).tokens.left == 10
+    meter.reserve((mine,), 10, now=1.0)
+
+
 def test_a_refused_request_has_taken_nothing_of_anybody() -> None:
     meter = Meter(Limits())
     project = Party("project", "p", RateLimits(requests_per_minute=5, tokens_per_minute=100))

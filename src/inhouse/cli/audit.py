@@ -1,26 +1,17 @@
 """`inhouse audit`: who did what, whether the log is what was written, and a copy of it.
 
-It knows the client's Admin, and the chain, so that an exported log is checked here without any server.
+It knows the client's Admin and words for people; a copy of the log is read by exported.py.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from inhouse.cli.terminal import Json, connect, err, json_line, out, speaks_json, table, told, when
-from inhouse.client.admin import Verification
 from inhouse.errors import InvalidRequest
-from inhouse.store import chain
-from inhouse.store.chain import Act, Head
-
-_HEAD = "x.audit.head"
 
 app = typer.Typer(name="audit", help="The log of administrative acts.", no_args_is_help=True)
 
@@ -81,7 +72,9 @@ def verify(
         with connect() as client:
             found = client.admin.verify_audit(noted)
     else:
-        found = _verify_file(file, None if noted is None else _head(noted))
+        from inhouse.cli.exported import verify_file
+
+        found = verify_file(file, noted)
     if speaks_json(as_json):
         json_line({"intact": found.intact, "acts": found.acts, "head": found.head, "breaks": [*found.breaks]})
     else:
@@ -136,60 +129,3 @@ def _shown(told: Any) -> dict[str, Any]:
 
 def _details(details: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in details.items() if value not in (None, [], {}, ""))
-
-
-def _head(text: str) -> Head:
-    seq, _, hash = text.partition(":")
-    if not seq.isdecimal() or not hash:
-        raise InvalidRequest(
-            f"--noted {text} is no head. Give one as `inhouse audit verify` prints it.", param="noted"
-        )
-    return Head(int(seq), hash)
-
-
-def _verify_file(file: Path, noted: Head | None) -> Verification:
-    """The log in an export."""
-    if not file.is_file():
-        raise InvalidRequest(f"There is no file {file}.", param="file")
-    head = _head_in(file)
-    found = [dataclasses.asdict(one) for one in chain.breaks(_acts_in(file), head, noted)]
-    return Verification(not found, head.seq, str(head), tuple(found))
-
-
-def _lines_in(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each line's number and what it says."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                said = json.loads(line)
-            except ValueError:
-                raise _no_act(file, number) from None
-            if not isinstance(said, dict):
-                raise _no_act(file, number)
-            yield number, said
-
-
-def _head_in(file: Path) -> Head:
-    """The head in the last line; without it nobody knows whether the end is there."""
-    last = deque(_lines_in(file), maxlen=1)
-    said = last[0][1] if last else {}
-    try:
-        if said.pop("object") == _HEAD:
-            return Head(**said)
-    except (KeyError, TypeError):
-        pass
-    raise InvalidRequest(f"{file} has no head in its last line, so its end is missing.", param="file")
-
-
-def _acts_in(file: Path) -> Iterator[Act]:
-    for number, said in _lines_in(file):
-        if said.pop("object", None) == _HEAD:
-            return
-        try:
-            yield Act(**said)
-        except TypeError:
-            raise _no_act(file, number) from None
-
-
-def _no_act(file: Path, number: int) -> InvalidRequest:
-    return InvalidRequest(f"{file} line {number} is no act of an audit log.", param="file")
