@@ -128,6 +128,7 @@ def test_an_account_s_keys_end_with_it_and_are_shown_once(made: House) -> None:
 def test_a_key_is_revoked_by_its_project_s_path_only(made: House) -> None:
     project = new_project(made)
     key = new_account(made, project)["api_key"]
+    assert admin(made).get(f"{PROJECTS}/default/api_keys/{key['id']}").status_code == 404
     assert admin(made).delete(f"{PROJECTS}/default/api_keys/{key['id']}").status_code == 404
     assert works(made, key["value"])
     path = f"{PROJECTS}/{project}/api_keys/{key['id']}"
