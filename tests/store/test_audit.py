@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -56,8 +57,8 @@ def breaks(db: Database, noted: Head | None = None) -> list[tuple[int, str]]:
 def test_a_log_that_nobody_touched_is_intact_and_reads_back_as_it_was_written(db: Database) -> None:
     written = write(db)
     with db.read() as conn:
-        assert list(audit.every(conn)) == written
         assert audit.verify(conn) == (Head(ACTS, written[-1].hash), [])
+        assert list(audit.every(conn)) == written
         assert [act.seq for act in written] == list(range(1, ACTS + 1))
         assert [act.previous for act in written[1:]] == [act.hash for act in written[:-1]]
 
@@ -283,20 +284,30 @@ def test_acts_written_at_the_same_time_are_one_chain(db: Database) -> None:
         assert audit.head(conn).seq == 80
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_control_without_the_lock_postgres_writers_collide(
+def test_control_without_the_lock_two_writers_take_the_same_place(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db = Database(postgres_url)
     migrate(db)
+    head, both_have_looked = audit.head, threading.Barrier(2)
+
+    def look(conn: sa.Connection) -> Head:
+        found = head(conn)
+        both_have_looked.wait(10)
+        return found
+
+    def one(_: int) -> bool:
+        try:
+            with db.write() as conn:
+                audit.add(conn, actor="key_a", type="x", target="y", now=1.0)
+        except InhouseError:
+            return False
+        return True
+
+    monkeypatch.setattr(audit, "head", look)
     monkeypatch.setattr(audit, "lock", lambda conn, name: None)
-
-    def one() -> None:
-        with db.write() as conn:
-            audit.add(conn, actor="key_a", type="x", target="y", now=1.0)
-
-    with pytest.raises(AssertionError):
-        race(db, one)
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(one, range(2))) == [False, True]
     db.dispose()
 
 
