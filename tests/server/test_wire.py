@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from inhouse.server.openai.chat import ChatRequest
 from inhouse.server.openai.completions import CompletionRequest
 from inhouse.server.openai.fine_tuning import JobRequest
+from inhouse.server.openai.projects import AccountBody, KeyBody, ProjectBody, RateLimitBody
 
 from .house import House
 
@@ -41,6 +43,11 @@ def properties(spec: dict[str, Any], schema: dict[str, Any]) -> set[str]:
         ("CreateChatCompletionRequest", ChatRequest),
         ("CreateCompletionRequest", CompletionRequest),
         ("CreateFineTuningJobRequest", JobRequest),
+        ("ProjectCreateRequest", ProjectBody),
+        ("ProjectUpdateRequest", ProjectBody),
+        ("ProjectServiceAccountCreateRequest", AccountBody),
+        ("CreateProjectServiceAccountApiKeyBody", KeyBody),
+        ("ProjectRateLimitUpdateRequest", RateLimitBody),
     ],
 )
 def test_every_field_that_openai_has_is_known_by_name(spec: dict[str, Any], name: str, model: Any) -> None:
@@ -73,3 +80,41 @@ def test_every_key_that_openai_requires_is_in_our_replies(spec: dict[str, Any], 
     }
     client.post(f"/v1/fine_tuning/jobs/{job['id']}/cancel")
     assert {name: found for name, reply in replies.items() if (found := lacking(spec, name, reply))} == {}
+
+
+def test_every_key_that_openai_s_admin_api_requires_is_in_our_replies(
+    spec: dict[str, Any], served: House
+) -> None:
+    client, path = served.client(served.admin), "/v1/organization/projects"
+    served.chat("x")
+    project = client.post(path, json={"name": "wire"}).json()
+    here = f"{path}/{project['id']}"
+    account = client.post(f"{here}/service_accounts", json={"name": "robot"}).json()
+    accounts = f"{here}/service_accounts/{account['id']}"
+    key = client.post(f"{accounts}/api_keys", json={"name": "more"}).json()
+    page = client.get("/v1/organization/usage/completions", params={"start_time": 0, "limit": 1}).json()
+    since = {"start_time": int(time.time()) // 86400 * 86400}
+    used = client.get("/v1/organization/usage/completions", params=since).json()
+    log = client.get("/v1/organization/audit_logs").json()
+    replies = {
+        "Project": project,
+        "ProjectListResponse": client.get(path).json(),
+        "ProjectServiceAccount": client.get(accounts).json(),
+        "ProjectServiceAccountCreateResponse": account,
+        "ProjectServiceAccountApiKey": account["api_key"],
+        "ServiceAccountApiKeyBody": key,
+        "ProjectServiceAccountListResponse": client.get(f"{here}/service_accounts").json(),
+        "ProjectApiKey": client.get(f"{here}/api_keys/{key['id']}").json(),
+        "ProjectApiKeyListResponse": client.get(f"{here}/api_keys").json(),
+        "ProjectRateLimit": client.get(f"{here}/rate_limits").json()["data"][0],
+        "ProjectRateLimitListResponse": client.get(f"{here}/rate_limits").json(),
+        "ProjectApiKeyDeleteResponse": client.delete(f"{here}/api_keys/{key['id']}").json(),
+        "ProjectServiceAccountDeleteResponse": client.delete(accounts).json(),
+        "UsageResponse": page,
+        "UsageTimeBucket": page["data"][0],
+        "UsageCompletionsResult": used["data"][0]["results"][0],
+        "ListAuditLogsResponse": log,
+        "AuditLog": log["data"][0],
+    }
+    assert {name: found for name, reply in replies.items() if (found := lacking(spec, name, reply))} == {}
+    client.post(f"{here}/archive")

@@ -63,11 +63,11 @@ class Call:
         self._reason: str | None = None
         self._error_code: str | None = None
         now = time.monotonic()
-        project = self.caller.project
+        parties = self.caller.parties
         try:
-            self._reserved = self.gw.meter.reserve(project, estimate(requests), now)
+            self._reserved = self.gw.meter.reserve(parties, estimate(requests), now)
         finally:
-            request.state.reply_headers = self.gw.meter.headers(project, now)
+            request.state.reply_headers = self.gw.meter.headers(parties, now)
         try:
             self._held.enter_context(self.gw.relay.slots(self.base, sum(r.n for r in requests)))
         except InhouseError:
@@ -159,6 +159,7 @@ class Call:
                     request_id=self.request_id,
                     prompt_tokens=used.prompt_tokens,
                     completion_tokens=used.completion_tokens,
+                    cached_tokens=used.cached_tokens,
                     at=time.time(),
                 )
             )
@@ -211,19 +212,21 @@ async def verify(request: Request, base: str, call: EngineRequest) -> tuple[Chec
 
 async def _look(request: Request, base: str, call: EngineRequest, op: EngineOp) -> EngineFrame:
     """An engine's one frame. It counts as a request of the project, and takes a place."""
-    gw, project = gateway.of(request), caller(request).project
+    gw, parties = gateway.of(request), caller(request).parties
     now = time.monotonic()
     try:
-        reserved = gw.meter.reserve(project, 0, now)
+        reserved = gw.meter.reserve(parties, 0, now)
     finally:
-        request.state.reply_headers = gw.meter.headers(project, now)
-    reserved.settle(0, now)
-    with gw.relay.slots(base, 1):
-        channel = await gw.relay.open(base, EngineCall(op=op, request=call))
-        try:
-            (frame,) = await channel.frames()
-        finally:
-            gw.relay.close(channel)
+        request.state.reply_headers = gw.meter.headers(parties, now)
+    try:
+        with gw.relay.slots(base, 1):
+            channel = await gw.relay.open(base, EngineCall(op=op, request=call))
+            try:
+                (frame,) = await channel.frames()
+            finally:
+                gw.relay.close(channel)
+    finally:
+        reserved.settle(0, time.monotonic())
     return frame
 
 

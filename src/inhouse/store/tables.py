@@ -47,7 +47,27 @@ def _json(name: str) -> sa.Column[Any]:
 schema_version = sa.Table("schema_version", metadata, _count("version"))
 
 projects = sa.Table(
-    "projects", metadata, _seq(), _text("id", unique=True), _text("name", unique=True), _time("created_at")
+    "projects",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    _text("name", unique=True),
+    _time("created_at"),
+    _maybe_time("archived_at"),
+    _json("limits"),
+)
+
+service_accounts = sa.Table(
+    "service_accounts",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    _text("project"),
+    _text("name"),
+    _text("role"),
+    _time("created_at"),
+    _maybe_time("deleted_at"),
+    sa.Index("service_accounts_by_project", "project", "seq"),
 )
 
 keys = sa.Table(
@@ -63,6 +83,13 @@ keys = sa.Table(
     _maybe_time("expires_at"),
     _maybe_time("revoked_at"),
     _json("groups"),
+    _text("account"),
+    _json("scopes"),
+    _text("shown"),
+    _maybe_time("last_used_at"),
+    _json("limits"),
+    sa.Index("keys_by_project", "project", "seq"),
+    sa.Index("keys_by_account", "account"),
 )
 
 files = sa.Table(
@@ -170,8 +197,39 @@ usage = sa.Table(
     _count("prompt_tokens"),
     _count("completion_tokens"),
     _time("at"),
+    _maybe_text("id"),
+    _text("kind"),
+    _count("cached_tokens"),
     sa.Index("usage_by_project", "project", "at"),
+    sa.Index("usage_by_time", "at"),
+    sa.Index("usage_by_id", "id", unique=True),
 )
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    _text("id", unique=True),
+    _time("at"),
+    _text("actor"),
+    _text("project"),
+    _text("type"),
+    _text("target"),
+    _text("details"),
+    _text("previous"),
+    _text("hash"),
+    sa.Index("audit_by_project", "project", "seq"),
+)
+"""Administrative acts, numbered without a gap, each with the hash of the one before it. Triggers refuse changes."""
+
+audit_head = sa.Table(
+    "audit_head",
+    metadata,
+    sa.Column("one", sa.BigInteger, primary_key=True, autoincrement=False),
+    _count("seq"),
+    _text("hash"),
+)
+"""One row: which act is the newest. Without it nobody would miss a tail that was cut off."""
 
 idempotency = sa.Table(
     "idempotency",
