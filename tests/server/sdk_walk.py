@@ -49,6 +49,15 @@ def main(base_url: str, key: str) -> None:
         == "x y"
     )
 
+    # The package asks for base64 by itself, and reads it.
+    vectors = client.embeddings.create(model="seedling", input=["one two", "three"])
+    assert [len(v.embedding) for v in vectors.data] == [3, 3]
+    plain_vectors = client.embeddings.create(
+        model="seedling", input=["one two", "three"], encoding_format="float"
+    )
+    assert [list(v.embedding) for v in vectors.data] == [v.embedding for v in plain_vectors.data]
+    assert vectors.usage.prompt_tokens == vectors.usage.total_tokens == 3
+
     file = client.files.create(file=("facts.jsonl", ROWS), purpose="fine-tune")
     assert client.files.retrieve(file.id).bytes == len(ROWS)
     assert client.files.content(file.id).read() == ROWS

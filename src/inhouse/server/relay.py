@@ -40,12 +40,13 @@ class Relay:
         self._ended_by: InhouseError | None = None
 
     @contextlib.contextmanager
-    def slots(self, base: str, count: int) -> Iterator[None]:
-        """Holds `count` places, one a choice, at the base's engines. Raises EngineOverloaded when they are full.
+    def slots(self, base: str, count: int, *, share: float = 1.0) -> Iterator[None]:
+        """Holds `count` places, one a choice, at the base's engines. Raises EngineOverloaded when they are full, or a
+        `share` of them is.
 
         What is larger than all places is taken when nothing else runs: waiting would never let it in.
         """
-        room = sum(self.places(base))
+        room = int(sum(self.places(base)) * share)
         if self.running[base] and self.running[base] + count > room:
             raise EngineOverloaded(
                 f"{self.running[base]} of {room} places for {base} are taken. Try again.", retry_after_s=1

@@ -29,7 +29,7 @@ class UsageLog:
         self.store = store
         self._waiting: list[UsageRow] = []
 
-    def add(self, row: UsageRow) -> None:
+    def append(self, row: UsageRow) -> None:
         self._waiting.append(row)
 
     async def flush(self) -> None:
