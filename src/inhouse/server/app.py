@@ -18,12 +18,14 @@ from starlette.routing import BaseRoute, Match, Route
 from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
 from inhouse.server import admin, body, bundle, health, idempotency, metrics, pins
 from inhouse.server.auth import Auth, Keyring, host_rule
+from inhouse.server.batches import Batches
 from inhouse.server.edge import Edge, Readers, Work
 from inhouse.server.gateway import Gateway
 from inhouse.server.limits import Limits, Meter
 from inhouse.server.memory import Clearing
 from inhouse.server.metrics import Metrics
 from inhouse.server.openai import (
+    batches,
     chat,
     completions,
     embeddings,
@@ -52,6 +54,7 @@ ROUTERS = (
     embeddings,
     bundle,
     files,
+    batches,
     fine_tuning,
     facts,
     admin,
@@ -129,6 +132,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway.readers.run(),
         gateway.usage.run(),
         gateway.clearing.run(),
+        Batches(app).run(),
         idempotency.keep_swept(gateway.store),
     )
     tasks = [asyncio.create_task(work) for work in running]
