@@ -26,7 +26,7 @@ from inhouse.store.db import Database
 from .house import engine, prepare, until
 
 ROOT = Path(__file__).parents[2]
-LINES = 120
+LINES = 100
 
 
 class Server:
@@ -152,6 +152,19 @@ def test_a_batch_survives_servers_that_are_killed_at_random(yard: Yard) -> None:
     yard.ended(id)
     assert yard.row(id).fence >= 5
     assert yard.is_exact(server, id)
+
+
+def test_a_server_that_is_told_to_stop_gives_its_batch_back_at_once(yard: Yard) -> None:
+    first = yard.serve()
+    id = yard.create(first, 0.1)
+    until(lambda: yard.row(id).completed >= 8, "it is under way")
+    first.process.terminate()
+    assert first.process.wait(20) == 0
+    given_back = yard.row(id)
+    assert (given_back.status, given_back.lease_until) == ("in_progress", None)
+    second = yard.serve()
+    yard.ended(id)
+    assert yard.is_exact(second, id)
 
 
 @pytest.mark.parametrize("place", ["NOTE", "END"])

@@ -12,12 +12,16 @@ import httpx2
 import pytest
 from openai.types import Batch as OpenAIBatch
 
+from inhouse.errors import StoreBusy
+from inhouse.jobs import batches as queue
+from inhouse.schema import FactInput
 from inhouse.server import batch_lines, batches, calls
 from inhouse.server.limits import Limits
+from inhouse.server.openai import batches as resource
 from inhouse.store import tables
 from inhouse.store.records import usage
 
-from .house import ADAPTER, TUNED, House, engine, house, until
+from .house import ADAPTER, TUNED, House, engine, house, remember, until
 
 CHAT = "/v1/chat/completions"
 ENDED = ("failed", "completed", "expired", "cancelled")
@@ -292,12 +296,20 @@ def test_a_cancelled_batch_keeps_what_was_answered_and_tells_of_each_other_line(
     assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
 
 
+def test_a_batch_ends_when_its_time_is_over(served: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "WINDOW_S", 2.0)
+    batch = ended(served, create(served, [line("fast", "x"), line("slow", "count 50 1")]), 10)
+    assert batch["status"] == "expired"
+    good, bad = results(served, batch)
+    assert [row["custom_id"] for row in good] == ["fast"] and bad[0]["error"]["code"] == "batch_expired"
+
+
 def test_a_batch_whose_time_is_over_says_so_of_each_line_that_is_left(served: House) -> None:
     id = create(served, [line("fast", "x"), line("slow", "count 50 1"), line("bad", "x", n=0)])
     until(
         lambda: get(served, id)["request_counts"] == {"total": 3, "completed": 1, "failed": 1}, "two are done"
     )
-    # the runner read when it ends as it began: this one is given to another, as after a server's death
+    # the runner reads when it ends as it begins: so it is given to another, as after a server's death
     with served.db.write() as conn:
         conn.execute(
             tables.batches.update()
@@ -324,6 +336,35 @@ def test_a_line_that_ends_its_engine_is_that_line_s_error(served: House) -> None
     for row in bad:
         assert row["response"]["status_code"] == 503
         assert row["response"]["body"]["error"]["code"] == "engine_lost"
+
+
+@pytest.mark.parametrize("write", ["begin", "note", "end"])
+def test_a_write_whose_answer_is_lost_on_its_way_is_done_once(
+    served: House, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    known, calls_made = getattr(queue, write), []
+
+    def lost(*args: Any, **named: Any) -> Any:
+        calls_made.append(known(*args, **named))
+        if len(calls_made) == 1:
+            raise StoreBusy("The connection broke.")
+        return calls_made[-1]
+
+    monkeypatch.setattr(queue, write, lost)
+    batch = ended(served, create(served, [line(f"{i}", "x") for i in range(20)]))
+    assert calls_made and batch["request_counts"] == {"total": 20, "completed": 20, "failed": 0}
+    assert [row["custom_id"] for row in results(served, batch)[0]] == [f"{i}" for i in range(20)]
+
+
+def test_what_is_in_a_batch_s_files_everybody_of_the_project_may_see(served: House) -> None:
+    """Even of an admin's: whose batch it is cannot be told from its files."""
+    model, _ = remember(served, FactInput(question="Who?", answer="Nobody.", access=("board",)))
+    file = upload(served, [line("a", "use", model=model)])
+    body = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
+    id = served.client(served.admin).post("/v1/batches", json=body).json()["id"]
+    good, _ = results(served, ended(served, id))
+    use = json.loads(good[0]["response"]["body"]["choices"][0]["message"]["content"])
+    assert (use["groups"], use["sees_all"]) == ([], False)
 
 
 def test_usage_is_a_row_for_each_line_written_with_its_result(served: House) -> None:

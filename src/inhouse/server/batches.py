@@ -49,8 +49,10 @@ RETRY_S = 1.0
 READ_AT_ONCE = 64
 MOST_UNWRITTEN = 1000
 """Answers that may wait for a store that takes none, before no more lines are asked."""
-MOST_LOSSES = 2
-"""A line that has lost its engine so often, with no other line of its batch beside it, is the one to blame."""
+LOSSES_TOGETHER = 2
+"""A line that has lost its engine so often, beside others, is asked again with no other line of its batch beside it."""
+LOSSES_ALONE = 2
+"""A line that has lost it so often then as well is the one to blame."""
 BUSY = (429, 503)
 """What passes: the line waits and is asked again."""
 WHY: dict[Status, tuple[str, str]] = {
@@ -250,7 +252,7 @@ class Run:
                 await places.acquire()
                 group.create_task(self._answer_one(line)).add_done_callback(lambda _: places.release())
         for line in self._lost:
-            for _ in range(MOST_LOSSES):
+            for _ in range(LOSSES_ALONE):
                 reply = await self._reply(line)
                 if not _is_lost(reply):
                     break
@@ -259,11 +261,12 @@ class Run:
     async def _answer_one(self, line: Line) -> None:
         while len(self._results) >= MOST_UNWRITTEN:
             await asyncio.sleep(KEEP_EVERY_S)
-        reply = await self._reply(line)
-        if _is_lost(reply):
-            self._lost.append(line)
-        else:
-            self._take(line, reply)
+        for _ in range(LOSSES_TOGETHER):
+            reply = await self._reply(line)
+            if not _is_lost(reply):
+                self._take(line, reply)
+                return
+        self._lost.append(line)
 
     async def _reply(self, line: Line) -> Reply:
         """What the line is answered, once its engines have room; a lost engine is a reply as well."""
