@@ -279,7 +279,9 @@ def test_lines_wait_behind_everybody_else_in_the_engine(served: House) -> None:
 
 
 def test_a_cancelled_batch_keeps_what_was_answered_and_tells_of_each_other_line(served: House) -> None:
-    rows = [line(f"fast{i}", "x") for i in range(8)] + [line(f"slow{i}", "count 50 1") for i in range(60)]
+    rows = [line(f"fast{i}", "x") for i in range(8)] + [line(f"slow{i}", "count 900 0.05") for i in range(60)]
+    time.sleep(1)  # what other tests used is written by then
+    before = used(served)
     id = create(served, rows)
     until(lambda: get(served, id)["request_counts"]["completed"] >= 8, "some are answered")
     cancelled = served.client().post(f"/v1/batches/{id}/cancel").json()
@@ -291,6 +293,7 @@ def test_a_cancelled_batch_keeps_what_was_answered_and_tells_of_each_other_line(
     assert [row["custom_id"] for row in bad] == [f"slow{i}" for i in range(60)]
     assert {row["error"]["code"] for row in bad} == {"batch_cancelled"}
     assert batch["request_counts"] == {"total": 68, "completed": 8, "failed": 60}
+    assert used(served)[0] == before[0] + 8 + served.settings.max_running, "what was begun is billed as well"
     until(lambda: served.engine_numbers()["running"] == 0, "the engine is told")
     again = served.client().post(f"/v1/batches/{id}/cancel")
     assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")

@@ -165,7 +165,7 @@ class Run:
                 if loop.time() - renewed_at >= min(RENEW_EVERY_S, lease_s / 3):
                     self._note(await self._store.run(lambda: queue.renew(self._db, self._batch, lease_s)))
                     renewed_at = loop.time()
-            except LeaseLost:
+            except (LeaseLost, Conflict):  # Conflict: these answers are kept, only the word of it was lost
                 raise
             except (InhouseError, SQLAlchemyError) as error:  # as long as the lease holds, it may pass
                 log.warning("%s could not be kept up: %s", self._batch.id, type(error).__name__)
@@ -180,12 +180,7 @@ class Run:
             self._results.clear()
             self._background.usage.clear()
         results, used = self._unwritten
-        try:
-            await self._store.run(lambda: queue.note(self._db, self._batch, results, used))
-        except Conflict:  # they are there: the answer to an earlier try was lost on its way
-            known = await self._store.run(lambda: queue.answered(self._db, self._batch))
-            if not all(result.line in known for result in results):
-                raise
+        await self._store.run(lambda: queue.note(self._db, self._batch, results, used))
         self._unwritten = None
 
     def _note(self, batch: Batch) -> None:
@@ -309,7 +304,7 @@ class Run:
 
     async def _finish(self) -> None:
         """Writes the files and ends the batch."""
-        while self._results or self._unwritten:
+        while self._results or self._background.usage or self._unwritten:
             await asyncio.sleep(KEEP_EVERY_S / 4)
         batch = await self._store.run(lambda: queue.finalize(self._db, self._batch))
         unanswered = batch.total - batch.completed - batch.failed
