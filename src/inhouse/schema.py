@@ -182,7 +182,7 @@ class MemoryOutcome(Wire):
     facts: tuple[Citation, ...] = ()
 
 
-# ── what a reply looks like ───────────────────────────────────────────────────────────────────────────────
+# ── what an engine is asked, and answers on its socket ──────────────────────────────────────────────────────
 
 
 class Structure(Wire):
@@ -215,9 +215,6 @@ class ToolUse(Wire):
     """Names of those that may be called; none: all."""
     parallel: bool = True
     """Whether a reply may make several calls."""
-
-
-# ── the engine's socket ───────────────────────────────────────────────────────────────────────────────────
 
 
 class Sampling(Wire):
@@ -256,6 +253,8 @@ class EngineRequest(Wire):
     n: Annotated[int, Field(ge=1, le=128)] = 1
     echo: bool = False
     """Also report the prompt (and its log-probabilities when asked), as completions' `echo` does."""
+    embeds: bool = False
+    """Nothing is generated: the prompt is read for its embedding."""
     memory: MemoryUse | None = None
     """The facts to answer from, beside whatever adapter is named."""
     structure: Structure | None = None
@@ -322,6 +321,8 @@ class EngineDone(Wire):
     usage: Usage
     base_digest: str
     adapter: str | None = None
+    embedding: str | None = None
+    """The mean of the prompt's final states at length 1, as base64 of little-endian float32."""
 
 
 class Check(Wire):

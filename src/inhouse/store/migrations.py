@@ -303,4 +303,37 @@ _APPEND_ONLY = {
 """Whoever may change the schema may drop these; then the chain of hashes tells."""
 
 
-MIGRATIONS: list[Migration] = [_0001_first, _0002_facts, _0003_pins, _0004_fingerprints, _0005_accounts]
+def _0006_batches(conn: sa.Connection) -> None:
+    _run(
+        conn,
+        """
+        CREATE TABLE batches (
+            {seq}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, key TEXT NOT NULL, endpoint TEXT NOT NULL,
+            input_file TEXT NOT NULL, digest TEXT NOT NULL, metadata JSON NOT NULL, status TEXT NOT NULL,
+            fence BIGINT NOT NULL, lease_until DOUBLE PRECISION, total BIGINT NOT NULL,
+            completed BIGINT NOT NULL, failed BIGINT NOT NULL, errors JSON NOT NULL, output_file TEXT,
+            error_file TEXT, created_at DOUBLE PRECISION NOT NULL, expires_at DOUBLE PRECISION NOT NULL,
+            in_progress_at DOUBLE PRECISION, finalizing_at DOUBLE PRECISION, completed_at DOUBLE PRECISION,
+            failed_at DOUBLE PRECISION, expired_at DOUBLE PRECISION, cancelling_at DOUBLE PRECISION,
+            cancelled_at DOUBLE PRECISION
+        );
+        CREATE INDEX batches_by_project ON batches (project, seq);
+        CREATE INDEX batches_by_status ON batches (status, seq);
+
+        CREATE TABLE batch_results (
+            batch TEXT NOT NULL REFERENCES batches (id) ON DELETE CASCADE, line BIGINT NOT NULL,
+            is_error BOOLEAN NOT NULL, text {bytes} NOT NULL,
+            PRIMARY KEY (batch, line)
+        );
+        """,
+    )
+
+
+MIGRATIONS: list[Migration] = [
+    _0001_first,
+    _0002_facts,
+    _0003_pins,
+    _0004_fingerprints,
+    _0005_accounts,
+    _0006_batches,
+]
