@@ -23,7 +23,7 @@ from inhouse.server.gateway import Gateway
 from inhouse.server.limits import Limits, Meter
 from inhouse.server.memory import Clearing
 from inhouse.server.metrics import Metrics
-from inhouse.server.openai import chat, completions, facts, files, fine_tuning, models
+from inhouse.server.openai import chat, completions, facts, files, fine_tuning, models, responses
 from inhouse.server.relay import Relay
 from inhouse.server.replies import error_reply
 from inhouse.server.restricted import Restricted
@@ -35,7 +35,20 @@ from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 
-ROUTERS = (health, metrics, models, chat, completions, bundle, files, fine_tuning, facts, admin, pins)
+ROUTERS = (
+    health,
+    metrics,
+    models,
+    chat,
+    completions,
+    responses,
+    bundle,
+    files,
+    fine_tuning,
+    facts,
+    admin,
+    pins,
+)
 
 
 def create_app(

@@ -30,12 +30,13 @@ class Closing(Protocol):
 
 
 class EventStream(Response):
-    """Streams `frames`, then [DONE], or the error that ended them; closes `call` in any case."""
+    """Streams `frames`, then `last` ([DONE]), or the error that ended them; closes `call` in any case."""
 
-    def __init__(self, call: Closing, frames: AsyncIterator[bytes]) -> None:
+    def __init__(self, call: Closing, frames: AsyncIterator[bytes], last: bytes = DONE) -> None:
         super().__init__()
         self.call = call
         self.frames = frames
+        self.last = last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -45,7 +46,7 @@ class EventStream(Response):
 
     async def _pump(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        last = DONE
+        last = self.last
         try:
             async for chunk in self.frames:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -227,4 +227,19 @@ def _0003_pins(conn: sa.Connection) -> None:
     )
 
 
-MIGRATIONS: list[Migration] = [_0001_first, _0002_facts, _0003_pins]
+def _0004_responses(conn: sa.Connection) -> None:
+    _run(
+        conn,
+        """
+        CREATE TABLE responses (
+            {seq}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+            previous TEXT, bank TEXT, access JSON NOT NULL, items JSON NOT NULL, reply JSON NOT NULL,
+            said TEXT NOT NULL, created_at DOUBLE PRECISION NOT NULL
+        );
+        CREATE INDEX responses_by_project ON responses (project, seq);
+        CREATE INDEX responses_by_previous ON responses (previous);
+        """,
+    )
+
+
+MIGRATIONS: list[Migration] = [_0001_first, _0002_facts, _0003_pins, _0004_responses]

@@ -185,6 +185,23 @@ idempotency = sa.Table(
     sa.Index("idempotency_by_age", "created_at"),
 )
 
+responses = sa.Table(
+    "responses",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    sa.Column("project", sa.Text, sa.ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    _maybe_text("previous"),
+    _maybe_text("bank"),
+    _json("access"),
+    _json("items"),
+    _json("reply"),
+    _text("said"),
+    _time("created_at"),
+    sa.Index("responses_by_project", "project", "seq"),
+    sa.Index("responses_by_previous", "previous"),
+)
+
 banks = sa.Table(
     "banks",
     metadata,
