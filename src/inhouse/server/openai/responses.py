@@ -176,7 +176,8 @@ class Turn:
         self.output.cut()
         code = "rate_limit_exceeded" if error.status == 429 else "invalid_prompt"
         wire = {"code": "server_error" if error.status >= 500 else code, "message": error.message}
-        return self.wire(call, "failed", error=wire) | {"output": self.output.items, "store": False}
+        reply = self.wire(call, "failed", error=wire) | {"output": self.output.items, "store": False}
+        return reply | {"usage": usage_wire(call.usage)}
 
     def wire(self, call: Call, status: str, **known: Any) -> dict[str, Any]:
         """The response, without what only its end brings."""
@@ -191,7 +192,6 @@ class Turn:
             "model": self.card.name,
             "output": [],
             "store": self.asked.is_stored,
-            "usage": None,
         }
         adapter = {"x_adapter": call.adapter} if call.adapter else {}
         return reply | self.asked.wire() | adapter | known
