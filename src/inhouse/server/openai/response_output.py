@@ -157,7 +157,12 @@ class Events:
 def replay(response: Mapping[str, Any]) -> bytes:
     """The stream of a response that is whole: each item in one piece."""
     events = Events()
-    at_first = {"status": "in_progress", "completed_at": None, "incomplete_details": None, "output": []}
+    at_first: dict[str, Any] = {
+        "status": "in_progress",
+        "completed_at": None,
+        "incomplete_details": None,
+        "output": [],
+    }
     ends_with = ("usage", "x_facts", "x_memory")
     out = [events.begin({k: v for k, v in response.items() if k not in ends_with} | at_first)]
     for at, item in enumerate(response["output"]):
