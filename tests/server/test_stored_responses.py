@@ -237,7 +237,7 @@ def test_what_was_forgotten_while_a_response_was_made_is_not_stored(
     model, fact, _ = bank_of(own)
     if not is_guarded:
         monkeypatch.setattr(forgetting, "has_forgotten", lambda *_: False)
-    body = {"model": "seedling", "input": f"count 40 0.02 {CANARY} one", "stream": True}
+    body = {"model": "seedling", "input": f"count 100 0.03 {CANARY} one", "stream": True}
     key = {"idempotency-key": "k"}
     with own.client().stream("POST", "/v1/responses", json=body, headers=key) as reply:
         lines = reply.iter_lines()
@@ -245,7 +245,8 @@ def test_what_was_forgotten_while_a_response_was_made_is_not_stored(
         until(lambda: own.server.gateway.relay.running["seedling"] == 1, "it is under way")
         path = f"/v1/facts/{fact.id}" if gone == "fact" else f"/v1/models/{model}"
         with httpx2.Client(base_url=own.url, trust_env=False) as other:
-            other.delete(path, headers={"authorization": f"Bearer {own.member}"})
+            other.delete(path, headers={"authorization": f"Bearer {own.member}"}, timeout=30)
+        assert own.server.gateway.relay.running["seedling"] == 1, "it is under way still"
         last = [line for line in lines if line.startswith("data: ")][-1]
     response = json.loads(last.removeprefix("data: "))["response"]
     assert response["status"] == "completed"

@@ -5,7 +5,7 @@ It knows no resource; the bytes come ready from whoever writes the wire.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 from starlette.responses import Response
@@ -52,4 +52,7 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except InhouseError as error:
             last = error_frame(error)
+        finally:
+            if isinstance(self.frames, AsyncGenerator):  # what it has to give back is given back now
+                await self.frames.aclose()
         await send({"type": "http.response.body", "body": last, "more_body": False})
