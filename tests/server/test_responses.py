@@ -220,7 +220,8 @@ def schema(**fields: Any) -> dict[str, Any]:
         ({"tools": [{"type": "web_search"}]}, "tools[0]", "unsupported_parameter"),
         ({"tools": [{"type": "mcp", "server_label": "x"}]}, "tools[0]", "unsupported_parameter"),
         ({"tool_choice": {"type": "web_search"}}, "tool_choice", "unsupported_parameter"),
-        (item(type="item_reference", id="msg_1"), "input[0]", "unsupported_parameter"),
+        (item(type="item_reference", id="msg_1"), "input[0].id", "resource_not_found"),
+        (item(type="computer_call", id="msg_1"), "input[0]", "unsupported_parameter"),
         (item(type="reasoning", id="rs_1", summary=[]), "input[0]", "unsupported_parameter"),
         (
             item(role="user", content=[{"type": "input_image", "image_url": "x"}]),
@@ -386,6 +387,31 @@ def test_calls_are_answered_by_their_outputs(served: House) -> None:
     assert heard(ask(served, by_hand, tools=tools)) == heard(reply)
     unanswered = ask(served, outputs[:1], previous_response_id=called["id"], tools=tools)
     assert unanswered.status_code == 400 and "call1" in unanswered.json()["error"]["message"]
+
+
+def test_items_of_stored_responses_are_named_by_their_ids(served: House) -> None:
+    called = ask(served, "call weather", tools=[TOOL]).json()
+    said = ask(served, "so far").json()["output"][0]["id"]
+    input = [
+        {"role": "user", "content": "call weather"},
+        {"type": "item_reference", "id": called["output"][0]["id"]},
+        {"type": "function_call_output", "call_id": "call0", "output": "fine"},
+        {"type": "item_reference", "id": said},
+        {"role": "user", "content": "messages"},
+    ]
+    reply = ask(served, input, tools=[TOOL]).json()
+    assert json.loads(text_of(reply)) == [
+        ["user", "call weather"],
+        ["assistant", "", 'call0 weather {"place": 0}'],
+        ["tool", "fine", "call0"],
+        ["assistant", "so far"],
+        ["user", "messages"],
+    ]
+    listed = served.client().get(f"/v1/responses/{reply['id']}/input_items").json()["data"]
+    assert [item["id"] for item in listed][1] == said and len(listed) == 5
+    foreign = ask(served, [{"type": "item_reference", "id": said}], served.stranger)
+    missing = ask(served, [{"type": "item_reference", "id": "msg_nothing"}], served.stranger)
+    assert foreign.status_code == 404 and foreign.text.replace(said, "msg_nothing") == missing.text
 
 
 def test_the_tools_and_the_choice_are_told_back(served: House) -> None:

@@ -177,13 +177,16 @@ def test_forgetting_a_fact_forgets_what_cites_it_says_it_and_goes_on_from_it(
     gone = [(r["response"] if isinstance(r, dict) else r.json())["id"] for r in made]
     gone.append(ask(own, "and then", previous_response_id=gone[0]).json()["id"])
     gone.append(ask(own, "and then", previous_response_id=gone[-1]).json()["id"])
+    said = made[0].json()["output"][0]  # type: ignore[union-attr]
+    for again in ({"type": "item_reference", "id": said["id"]}, said):
+        gone.append(ask(own, [again, {"role": "user", "content": "and then"}]).json()["id"])
     kept = [
         ask(own, f"recall exact {other.id}", model=model).json()["id"],
         ask(own, "kept-canary").json()["id"],
         ask(own, "one", own.stranger).json()["id"],
     ]
     assert any("inhouse.db" in name for name in holding(tmp_path, CANARY)), "control: it is found"
-    assert forget(own, fact) == len(gone) == 7
+    assert forget(own, fact) == len(gone) == 9
     assert {get(own, id).status_code for id in gone} == {404}
     assert {get(own, id).status_code for id in kept[:2]} == {200}
     assert get(own, kept[2], own.stranger).status_code == 200, "another project's is its own"
@@ -294,8 +297,12 @@ def test_who_may_not_see_a_fact_does_not_see_the_responses_that_cite_it(own: Hou
     )
     first = ask(own, f"recall exact {secret.id}", board, model=model).json()["id"]
     second = ask(own, "and then", board, previous_response_id=first).json()["id"]
+    said = get(own, first, board).json()["output"][0]["id"]
+    reference = [{"type": "item_reference", "id": said}, {"role": "user", "content": "and then"}]
+    third = ask(own, reference, board).json()["id"]
+    assert ask(own, reference, nobody).status_code == 404
     public = ask(own, f"recall exact {open_to_all.id}", board, model=model).json()["id"]
-    for id in (first, second):
+    for id in (first, second, third):
         assert [get(own, id, key).status_code for key in (board, own.admin)] == [200, 200]
         missing = get(own, "resp_none", nobody).text.replace("resp_none", id)
         assert (get(own, id, nobody).status_code, get(own, id, nobody).text) == (404, missing)

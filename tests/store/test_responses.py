@@ -34,7 +34,7 @@ def keep(db: Database, id: str, said: Any = "hello", **fields: Any) -> None:
         "bank": None,
         "access": [],
         "items": [{"id": f"msg_{id}", "content": [{"type": "input_text", "text": said}]}],
-        "reply": {"id": id},
+        "reply": {"id": id, "output": []},
         "created_at": 1.0,
         **fields,
     }

@@ -238,6 +238,13 @@ def _0004_responses(conn: sa.Connection) -> None:
         );
         CREATE INDEX responses_by_project ON responses (project, seq);
         CREATE INDEX responses_by_previous ON responses (previous);
+
+        CREATE TABLE response_items (
+            item TEXT NOT NULL, response TEXT NOT NULL REFERENCES responses (id) ON DELETE CASCADE,
+            is_output BOOLEAN NOT NULL,
+            PRIMARY KEY (item, response)
+        );
+        CREATE INDEX response_items_by_response ON response_items (response);
         """,
     )
 

@@ -202,6 +202,16 @@ responses = sa.Table(
     sa.Index("responses_by_previous", "previous"),
 )
 
+response_items = sa.Table(
+    "response_items",
+    metadata,
+    _text("item", primary_key=True),
+    sa.Column("response", sa.Text, sa.ForeignKey("responses.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("is_output", sa.Boolean, nullable=False),
+    sa.Index("response_items_by_response", "response"),
+)
+"""Which items a response was asked and answered: an answer that another one is asked again has the same id there."""
+
 banks = sa.Table(
     "banks",
     metadata,

@@ -6,7 +6,7 @@ knows no model and no stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
@@ -135,15 +135,24 @@ class FunctionCallOutput(body.RequestBody):
         }
 
 
+class ItemReference(body.RequestBody):
+    """An item that a stored response answered, by its id."""
+
+    type: Literal["item_reference"]
+    id: ItemId
+
+
 InputItem = Annotated[
     Annotated[InputMessage, Tag("InputMessage")]
     | Annotated[FunctionCall, Tag("FunctionCall")]
-    | Annotated[FunctionCallOutput, Tag("FunctionCallOutput")],
+    | Annotated[FunctionCallOutput, Tag("FunctionCallOutput")]
+    | Annotated[ItemReference, Tag("ItemReference")],
     by_type(
         {
             "message": "InputMessage",
             "function_call": "FunctionCall",
             "function_call_output": "FunctionCallOutput",
+            "item_reference": "ItemReference",
         },
         default="message",
     ),
@@ -151,11 +160,14 @@ InputItem = Annotated[
 Input = str | Annotated[list[InputItem], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
-def items_of(given: Input) -> list[dict[str, Any]]:
-    """What was asked, as items with an id each."""
+def items_of(given: Input, find: Callable[[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was asked, as items with an id each; `find` gives the item of an id, for errors with where that stands."""
     if isinstance(given, str):
         return [InputMessage(role="user", content=given).wire()]
-    return [item.wire() for item in given]
+    return [
+        find(item.id, f"input[{i}].id") if isinstance(item, ItemReference) else item.wire()
+        for i, item in enumerate(given)
+    ]
 
 
 def conversation(instructions: str | None, items: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:

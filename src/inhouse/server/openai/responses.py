@@ -144,6 +144,8 @@ class Turn:
     items: list[dict[str, Any]]
     before: list[StoredResponse]
     """The conversation that it goes on from, oldest first."""
+    access: list[list[str]]
+    """Whom the responses that it stands on are for."""
     since: dict[str, int]
     """The project's banks at the start: what is forgotten meanwhile must not be stored."""
     key: Reservation | None
@@ -206,7 +208,7 @@ class Turn:
             if self.key is not None:
                 self.key.forget(conn)
             return False
-        lists = [groups for turn in self.before for groups in turn.access] + list(access.values())
+        lists = [*self.access, *access.values()]
         stored = StoredResponse(
             id=self.id,
             project=project,
@@ -241,8 +243,17 @@ def _turn(conn: Connection, who: Caller, asked: ResponseRequest, key: Reservatio
     if asked.previous_response_id is not None:
         last, param = asked.previous_response_id, "previous_response_id"
         before = responses.chain(conn, who.project, last, groups=who.sees, param=param)
+    referred: list[StoredResponse] = []
+
+    def find(id: str, param: str) -> dict[str, Any]:
+        item, of = responses.item(conn, who.project, id, groups=who.sees, param=param)
+        referred.append(of)
+        return item
+
+    items = items_of(asked.input, find)
+    access = [groups for response in (*before, *referred) for groups in response.access]
     since = forgetting.revisions(conn, who.project) if asked.is_stored else {}
-    return Turn(asked, who, card, known, items_of(asked.input), before, since, key, time.time())
+    return Turn(asked, who, card, known, items, before, access, since, key, time.time())
 
 
 async def _gather(call: Call, output: Output) -> None:

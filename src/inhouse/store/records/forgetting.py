@@ -26,6 +26,7 @@ from inhouse.store.tables import (
     idempotency,
     jobs,
     models,
+    response_items,
     responses,
 )
 
@@ -185,13 +186,22 @@ def _purge_responses(conn: sa.Connection, project: str, ids: Iterable[str]) -> i
         gone.update(fresh)
         after = set[str]()
         for start in range(0, len(fresh), AT_ONCE):
-            step = responses.c.previous.in_(fresh[start : start + AT_ONCE])
-            after |= set(conn.scalars(sa.select(responses.c.id).where(step)))
+            part = fresh[start : start + AT_ONCE]
+            after |= set(conn.scalars(sa.select(responses.c.id).where(responses.c.previous.in_(part))))
+            after |= set(conn.scalars(_asked_again(project, part)))
         fresh = sorted(after - gone)
     for id in sorted(gone):
         conn.execute(responses.delete().where(responses.c.id == id))
         scrub_replies(conn, project, id)
     return len(gone)
+
+
+def _asked_again(project: str, ids: Sequence[str]) -> sa.Select[tuple[str]]:
+    """The responses that were asked what one of these had answered, by its items' ids."""
+    answer, asked = response_items.alias(), response_items.alias()
+    query = sa.select(asked.c.response).join(responses, responses.c.id == asked.c.response)
+    query = query.join(answer, sa.and_(answer.c.item == asked.c.item, answer.c.is_output))
+    return query.where(responses.c.project == project, answer.c.response.in_(ids), ~asked.c.is_output)
 
 
 def _says(conn: sa.Connection, needle: str, bank: str) -> sa.ColumnElement[bool]:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from inhouse.errors import NotFound
 from inhouse.store.records import forgetting
 from inhouse.store.records.fact_change import Groups, may_see
-from inhouse.store.tables import facts, responses
+from inhouse.store.tables import facts, response_items, responses
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ def add(conn: sa.Connection, response: StoredResponse) -> None:
     (`forgetting.hold_responses`, `forgetting.has_forgotten`)."""
     said = forgetting.folded_texts([response.items, response.reply])
     conn.execute(responses.insert().values(**asdict(response), said=said))
+    items = [{"item": item["id"], "is_output": False} for item in response.items]
+    items += [{"item": item["id"], "is_output": True} for item in response.reply["output"]]
+    conn.execute(response_items.insert(), [{"response": response.id, **item} for item in items])
 
 
 def get(
@@ -55,6 +58,20 @@ def get(
     if row is None or not all(may_see(access, groups) for access in row.access):
         raise _missing(id, param)
     return StoredResponse(*row)
+
+
+def item(
+    conn: sa.Connection, project: str, id: str, *, groups: Groups, param: str
+) -> tuple[dict[str, Any], StoredResponse]:
+    """The item by this id that a stored response of the project answered, and that response."""
+    query = sa.select(response_items.c.response).join(responses)
+    given = sa.and_(response_items.c.item == id, response_items.c.is_output)
+    holder = conn.execute(query.where(given, responses.c.project == project)).scalar()
+    try:
+        found = get(conn, project, holder or "", groups=groups)
+    except NotFound:
+        raise NotFound(f"There is no item {id!r} in a stored response.", param=param) from None
+    return next(item for item in found.reply["output"] if item["id"] == id), found
 
 
 def chain(conn: sa.Connection, project: str, id: str, *, groups: Groups, param: str) -> list[StoredResponse]:
