@@ -177,7 +177,7 @@ def test_forgetting_a_fact_forgets_what_cites_it_says_it_and_goes_on_from_it(
     gone = [(r["response"] if isinstance(r, dict) else r.json())["id"] for r in made]
     gone.append(ask(own, "and then", previous_response_id=gone[0]).json()["id"])
     gone.append(ask(own, "and then", previous_response_id=gone[-1]).json()["id"])
-    said = made[0].json()["output"][0]  # type: ignore[union-attr]
+    said = get(own, gone[-1]).json()["output"][0]
     for again in ({"type": "item_reference", "id": said["id"]}, said):
         gone.append(ask(own, [again, {"role": "user", "content": "and then"}]).json()["id"])
     kept = [
