@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,19 +14,15 @@ from inhouse.server.openai.completions import CompletionRequest
 from inhouse.server.openai.embeddings import EmbeddingRequest
 from inhouse.server.openai.fine_tuning import JobRequest
 from inhouse.server.openai.projects import AccountBody, KeyBody, ProjectBody, RateLimitBody
+from inhouse.server.openai.response_request import ResponseRequest
 
+from .description import components
 from .house import House, until
-
-PLACES = (os.environ.get("OPENAI_SPEC", ""), str(Path(__file__).parents[3] / "shared/openai/openapi.json.gz"))
 
 
 @pytest.fixture(scope="module")
 def spec() -> dict[str, Any]:
-    for place in filter(None, PLACES):
-        if Path(place).is_file():
-            with gzip.open(place) as file:
-                return dict(json.load(file)["components"]["schemas"])
-    pytest.skip("OpenAI's description (openapi.json.gz) is not here; OPENAI_SPEC may say where it is")
+    return dict(components()["schemas"])
 
 
 def properties(spec: dict[str, Any], schema: dict[str, Any]) -> set[str]:
@@ -52,6 +45,7 @@ def properties(spec: dict[str, Any], schema: dict[str, Any]) -> set[str]:
         ("ProjectRateLimitUpdateRequest", RateLimitBody),
         ("CreateEmbeddingRequest", EmbeddingRequest),
         ("CreateBatchRequest", BatchRequest),
+        ("CreateResponse", ResponseRequest),
     ],
 )
 def test_every_field_that_openai_has_is_known_by_name(spec: dict[str, Any], name: str, model: Any) -> None:

@@ -36,6 +36,7 @@ from inhouse.server.openai import (
     fine_tuning,
     models,
     projects,
+    responses,
 )
 from inhouse.server.openai import usage as usage_reports
 from inhouse.server.relay import Relay
@@ -50,8 +51,8 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 
 ROUTERS = (
-    *(health, metrics, models, chat, completions, embeddings, bundle, files, batches, fine_tuning, facts),
-    *(admin, pins, projects, usage_reports, audit_logs, audit),
+    *(health, metrics, models, chat, completions, responses, embeddings, bundle, files, batches, fine_tuning),
+    *(facts, admin, pins, projects, usage_reports, audit_logs, audit),
 )
 
 

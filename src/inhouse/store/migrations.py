@@ -329,6 +329,28 @@ def _0006_batches(conn: sa.Connection) -> None:
     )
 
 
+def _0007_responses(conn: sa.Connection) -> None:
+    _run(
+        conn,
+        """
+        CREATE TABLE responses (
+            {seq}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+            previous TEXT, bank TEXT, access JSON NOT NULL, items JSON NOT NULL, reply JSON NOT NULL,
+            said TEXT NOT NULL, created_at DOUBLE PRECISION NOT NULL
+        );
+        CREATE INDEX responses_by_project ON responses (project, seq);
+        CREATE INDEX responses_by_previous ON responses (previous);
+
+        CREATE TABLE response_items (
+            item TEXT NOT NULL, response TEXT NOT NULL REFERENCES responses (id) ON DELETE CASCADE,
+            is_output BOOLEAN NOT NULL,
+            PRIMARY KEY (item, response)
+        );
+        CREATE INDEX response_items_by_response ON response_items (response);
+        """,
+    )
+
+
 MIGRATIONS: list[Migration] = [
     _0001_first,
     _0002_facts,
@@ -336,4 +358,5 @@ MIGRATIONS: list[Migration] = [
     _0004_fingerprints,
     _0005_accounts,
     _0006_batches,
+    _0007_responses,
 ]

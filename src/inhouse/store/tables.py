@@ -286,6 +286,33 @@ idempotency = sa.Table(
     sa.Index("idempotency_by_age", "created_at"),
 )
 
+responses = sa.Table(
+    "responses",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    sa.Column("project", sa.Text, sa.ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    _maybe_text("previous"),
+    _maybe_text("bank"),
+    _json("access"),
+    _json("items"),
+    _json("reply"),
+    _text("said"),
+    _time("created_at"),
+    sa.Index("responses_by_project", "project", "seq"),
+    sa.Index("responses_by_previous", "previous"),
+)
+
+response_items = sa.Table(
+    "response_items",
+    metadata,
+    _text("item", primary_key=True),
+    sa.Column("response", sa.Text, sa.ForeignKey("responses.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("is_output", sa.Boolean, nullable=False),
+    sa.Index("response_items_by_response", "response"),
+)
+"""Which items a response was asked and answered: an answer that another one is asked again has the same id there."""
+
 banks = sa.Table(
     "banks",
     metadata,
