@@ -107,7 +107,7 @@ class Settings:
     """Tokens the paged cache holds; 0 is four full contexts, or max_running short ones, whichever is more."""
     adapter_rows: int = 0
     """Rank rows that a device has for adapters, those of all that are on it together; 0 is 1024."""
-    idle_reader_s: float = 5.0
+    idle_reader_s: float = 4.0
     """A client that reads nothing this long while text waits for it is disconnected."""
     log_level: str = "info"
 
