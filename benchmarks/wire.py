@@ -25,8 +25,8 @@ from typing import Any
 
 import httpx2
 
-from benchmarks.core import cpu_s, pin
-from benchmarks.results import command, machine, quantile, spread, write
+from benchmarks.core import cpu_s, pin, tree_cpu_s
+from benchmarks.results import command, machine, quantile, spread, table, write
 from inhouse.schema import EngineCall, EngineRequest, Message
 from inhouse.server.channel import stats
 from inhouse.store.db import Database
@@ -44,6 +44,7 @@ REFUSED_A_SECOND = 50
 """How fast the second half of twice the capacity comes, where time to refusal is measured."""
 STAMP = re.compile(rb'"(?:content|text)":"(\d+\.\d+) ')
 SMALL_BUFFER = 4096
+PARTS = ("streams", "capacity", "aborts", "silent")
 
 Row = dict[str, Any]
 
@@ -121,11 +122,20 @@ def while_all_run(everyone: Sequence[Heard]) -> list[float]:
     return [lag for heard in everyone for at, lag in heard.lags_s if begin <= at <= end]
 
 
-async def through_the_server(place: Place) -> list[Heard]:
+async def through_the_server(place: Place) -> tuple[list[Heard], float, float]:
+    """What everyone heard; and while all of them run, the server's CPU milliseconds a word, and of all that the core
+    did, the share that was ours."""
     everyone = [Heard() for _ in range(STREAMS)]
     payload = place.request(f"clock {WORDS} {PAUSE_S}")
-    await asyncio.gather(*(listen(place, payload, heard) for heard in everyone))
-    return everyone
+    tasks = [asyncio.create_task(listen(place, payload, heard)) for heard in everyone]
+    await until_so(lambda: all(heard.lags_s for heard in everyone), 120)
+    before, ours, words = cpu_s(place.pid), tree_cpu_s(), sum(len(heard.lags_s) for heard in everyone)
+    began = time.monotonic()
+    await until_so(lambda: any(task.done() for task in tasks), 120)
+    said = sum(len(heard.lags_s) for heard in everyone) - words
+    cost, share = cpu_s(place.pid) - before, (tree_cpu_s() - ours) / (time.monotonic() - began)
+    await asyncio.gather(*tasks)
+    return everyone, cost / max(1, said) * 1000, share
 
 
 async def at_the_engine(place: Place) -> list[Heard]:
@@ -157,10 +167,12 @@ async def spread_out(i: int, work: Awaitable[None]) -> None:
 
 
 def streams(place: Place, repeats: int) -> list[Row]:
-    direct, through, added, whole = [], [], [], []
+    direct, through, added, whole, costs, shares = [], [], [], [], [], []
     for _ in range(repeats):
         bare = quantile(while_all_run(asyncio.run(at_the_engine(place))), 0.99)
-        everyone = asyncio.run(through_the_server(place))
+        everyone, cost, share = asyncio.run(through_the_server(place))
+        costs.append(cost)
+        shares.append(share)
         lag = quantile(while_all_run(everyone), 0.99)
         direct.append(bare * 1000)
         through.append(lag * 1000)
@@ -171,6 +183,8 @@ def streams(place: Place, repeats: int) -> list[Row]:
         spread("p99 of a word's lag, engine's socket to caller", direct, "ms"),
         spread("p99 of a word's lag, through the server", through, "ms"),
         spread("added p99 lag", added, "ms", at_most=50),
+        spread("CPU of the server, a word", costs, "ms"),
+        spread("share of the core that server, engine and callers got meanwhile", shares, ""),
     ]
 
 
@@ -321,12 +335,13 @@ def stubbed(options: argparse.Namespace) -> list[Row]:
         stack.callback(db.dispose)
         stack.enter_context(engine(db, folder))
         place = Place(int(at["url"].rpartition(":")[2]), at["key"], "seedling", db, process.pid)
-        return [
-            *streams(place, options.repeats),
-            *capacity(place),
-            aborts(place, "count 1000 1", STREAMS),
-            silent(place, "flood 2000 20000", SILENT),
-        ]
+        parts: dict[str, Callable[[], list[Row]]] = {
+            "streams": lambda: streams(place, options.repeats),
+            "capacity": lambda: capacity(place),
+            "aborts": lambda: [aborts(place, "count 1000 1", STREAMS)],
+            "silent": lambda: [silent(place, "flood 2000 20000", SILENT)],
+        }
+        return [row for name in PARTS if options.only in (None, name) for row in parts[name]()]
 
 
 def real(options: argparse.Namespace) -> list[Row]:
@@ -382,11 +397,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.wire")
     parser.add_argument("--real", action="store_true", help="only what is measured with a real engine")
     parser.add_argument("--core", type=int, help="the one that everything runs on; default: the last")
+    parser.add_argument("--only", choices=PARTS, help="one of the parts, printed and not kept")
     parser.add_argument("--repeats", type=int, default=3, help="of the streams whose lag is measured")
     options = parser.parse_args()
     core = pin(options.core)
     load = Path("/proc/loadavg").read_text().split()[0]
     found = (real if options.real else stubbed)(options)
+    if options.only:
+        print(table({"rows": found}))
+        return
     place = {"machine": machine("uvicorn"), "command": command("benchmarks.wire")}
     name = "wire-real" if options.real else "wire"
     write(name, place | {"core": core, "load_before": load, "load_after": Path("/proc/loadavg").read_text().split()[0],
