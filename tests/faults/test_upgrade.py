@@ -128,7 +128,7 @@ def test_what_ran_when_the_schema_changed_publishes_nothing_into_it(
     claimed = queue.claim(db, "old", ["tune"], 60.0)
     assert claimed is not None
     if not guarded:
-        monkeypatch.setattr(migrations, "_take_running_jobs_back", lambda conn: None)
+        monkeypatch.setattr(migrations, "take_running_work_back", lambda conn: None)
     migrate(db, folders=next_release(tmp_path / "next", ADD_COLUMN))
     if guarded:
         with pytest.raises(LeaseLost):

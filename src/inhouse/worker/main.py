@@ -25,6 +25,7 @@ from inhouse.schema import Job
 from inhouse.settings import Settings
 from inhouse.store.db import Database
 from inhouse.store.migrations import require_current
+from inhouse.store.private import make_private
 from inhouse.worker.parent import end_with_parent
 from inhouse.worker.replica import held_replica
 from inhouse.worker.room import sweep_scratch
@@ -220,6 +221,11 @@ def main() -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    try:
+        make_private(settings.data_dir)
+    except InvalidRequest as e:
+        log.error("this worker cannot start: %s", e.message)
+        return 1
     worker = Worker(settings, Database(settings.database))
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     signal.signal(signal.SIGINT, lambda *_: worker.stop())

@@ -57,9 +57,9 @@ def migrate(
             return found
         if found is not None and db.file is not None:
             _back_up(db.file, backup_dir or db.file.parent, found)
-        _upgrade(conn, folders, goal, earlier=found if is_earlier else None)
+        upgrade(conn, goal, folders, earlier=found if is_earlier else None)
         if found is not None:
-            _take_running_jobs_back(conn)
+            take_running_work_back(conn)
     return max(goal, found or goal)
 
 
@@ -87,17 +87,10 @@ def require_current(conn: sa.Connection) -> None:
         )
 
 
-def _refuse_newer(found: str | None, known: str) -> None:
-    if found is not None and not (found.isdecimal() and found <= known):
-        raise InvalidRequest(
-            f"The database has schema {found}, this release knows up to {known}: a newer one "
-            "wrote it. Run that release, or restore the backup made before the schema was changed.",
-            code="newer_schema",
-        )
-
-
-def _upgrade(conn: sa.Connection, folders: Sequence[Path], goal: str, *, earlier: str | None) -> None:
-    """Run Alembic's revisions up to `goal` on this connection. `earlier`: the revision that a database from before
+def upgrade(
+    conn: sa.Connection, to: str, folders: Sequence[Path] = (VERSIONS,), *, earlier: str | None = None
+) -> None:
+    """Run Alembic's revisions up to `to` in this transaction. `earlier`: the revision that a database from before
     Alembic stands at, which is written down first."""
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
@@ -106,7 +99,7 @@ def _upgrade(conn: sa.Connection, folders: Sequence[Path], goal: str, *, earlier
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
     scripts = ScriptDirectory(str(folders[0]), version_locations=[str(folder) for folder in folders])
     context = MigrationContext.configure(
-        conn, opts={"fn": lambda heads, context: scripts._upgrade_revs(goal, heads)}
+        conn, opts={"fn": lambda heads, context: scripts._upgrade_revs(to, heads)}
     )
     if earlier is not None:
         context.stamp(scripts, earlier)
@@ -114,13 +107,26 @@ def _upgrade(conn: sa.Connection, folders: Sequence[Path], goal: str, *, earlier
     context.run_migrations(conn=conn)
 
 
-def _take_running_jobs_back(conn: sa.Connection) -> None:
-    """Move the fence of each running job on: a worker of the release before then writes nothing into the new schema,
-    and the job waits for a worker that knows it."""
+def take_running_work_back(conn: sa.Connection) -> None:
+    """Move the fence of each running job and batch on: whoever ran it before then writes nothing any more, and it
+    waits for a worker, or a server, that knows this database as it is now."""
     conn.exec_driver_sql(
         "UPDATE jobs SET state = 'queued', fence = fence + 1, lease_until = NULL, worker = NULL, x_state = NULL, "
         "attempts = CASE WHEN attempts > 0 THEN attempts - 1 ELSE 0 END WHERE state = 'running'"
     )
+    if sa.inspect(conn).has_table("batches"):
+        conn.exec_driver_sql(
+            "UPDATE batches SET fence = fence + 1, lease_until = NULL WHERE lease_until IS NOT NULL"
+        )
+
+
+def _refuse_newer(found: str | None, known: str) -> None:
+    if found is not None and not (found.isdecimal() and found <= known):
+        raise InvalidRequest(
+            f"The database has schema {found}, this release knows up to {known}: a newer one "
+            "wrote it. Run that release, or restore the backup made before the schema was changed.",
+            code="newer_schema",
+        )
 
 
 def _back_up(file: Path, folder: Path, revision: str) -> None:
