@@ -239,6 +239,7 @@ class Forgetful(UsageLog):
 def test_a_thousand_streams_at_once_end_well_or_are_turned_away_cleanly_and_none_goes_uncounted(
     own: World, tmp_path: Path, max_queued: int, streams: int
 ) -> None:
+    """Fault 23: all that fit; more than fit is the control, whose rest is told so."""
     with whole(tmp_path, own, max_queued=max_queued) as there:
         assert there.post(there.body("warm")).status_code == 200
         eventually(lambda: counted(there.made)[0] == 1, "the first is counted")
