@@ -23,8 +23,8 @@ from .test_grammar import matcher
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_hostile_schema_is_refused_within_bounds(grammars: Grammars, name: str) -> None:
-    """Faults 32 and 33: each once built by the library alone ends the process, takes seconds or fills the memory, or is merely too
-    large; that this process goes on is part of the test."""
+    """Faults 32 and 33: each once built by the library alone ends the process, takes seconds or fills the memory, or
+    is merely too large; that this process goes on is part of the test."""
     taster.shared().taste("start: /a/")  # its process is there: what is measured is the grammar
     began = time.process_time(), time.monotonic()
     with pytest.raises(InvalidRequest) as refused:
