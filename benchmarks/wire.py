@@ -40,6 +40,8 @@ CAPACITY = 1200
 SILENT = 200
 WORDS, PAUSE_S = 30, 1.0
 """Of each stream whose lag is measured: a word a second, which is 1,000 words a second in all."""
+BEGIN_S = 10.4
+"""In which the streams begin; no whole number of pauses, so that two that begin a pause apart do not meet."""
 REFUSED_A_SECOND = 50
 """How fast the second half of twice the capacity comes, where time to refusal is measured."""
 STAMP = re.compile(rb'"(?:content|text)":"(\d+\.\d+) ')
@@ -127,7 +129,9 @@ async def through_the_server(place: Place) -> tuple[list[Heard], float, float]:
     did, the share that was ours."""
     everyone = [Heard() for _ in range(STREAMS)]
     payload = place.request(f"clock {WORDS} {PAUSE_S}")
-    tasks = [asyncio.create_task(listen(place, payload, heard)) for heard in everyone]
+    tasks = [
+        asyncio.create_task(spread_out(i, listen(place, payload, heard))) for i, heard in enumerate(everyone)
+    ]
     await until_so(lambda: all(heard.lags_s for heard in everyone), 120)
     before, ours, words = cpu_s(place.pid), tree_cpu_s(), sum(len(heard.lags_s) for heard in everyone)
     began = time.monotonic()
@@ -161,8 +165,8 @@ async def at_the_engine(place: Place) -> list[Heard]:
 
 
 async def spread_out(i: int, work: Awaitable[None]) -> None:
-    """Begins within the first seconds, as callers of a server do that admits them one by one."""
-    await asyncio.sleep(i / STREAMS * 5)
+    """Begins within BEGIN_S, so that words do not all come in the same moment of each second."""
+    await asyncio.sleep(i / STREAMS * BEGIN_S)
     await work
 
 
@@ -195,7 +199,9 @@ async def over_capacity(place: Place, content: str, **fields: Any) -> tuple[list
     """As many as there are places, all begun; then as many again, some a second. Both groups, and all end."""
     payload = place.request(content, **fields)
     first, second = [Heard() for _ in range(CAPACITY)], [Heard() for _ in range(CAPACITY)]
-    holding = [asyncio.create_task(listen(place, payload, heard)) for heard in first]
+    holding = [
+        asyncio.create_task(spread_out(i, listen(place, payload, heard))) for i, heard in enumerate(first)
+    ]
     await until_so(lambda: sum(bool(heard.status) for heard in first) >= min(CAPACITY, len(first)), 120)
     for heard in second:
         holding.append(asyncio.create_task(listen(place, payload, heard)))
