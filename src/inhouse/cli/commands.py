@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from inhouse import settings as settings_module
-from inhouse.cli import facts, models
+from inhouse.cli import facts, migrate, models
 from inhouse.cli.generate import generate
 from inhouse.cli.terminal import (
     Json,
@@ -55,6 +55,7 @@ app = typer.Typer(
 )
 app.add_typer(facts.app)
 app.add_typer(models.app)
+app.add_typer(migrate.app)
 
 
 def main() -> None:
