@@ -22,13 +22,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from inhouse.cli import app, waiting
-from inhouse.cli.commands import _without_password
 from inhouse.client import local, progress
 from inhouse.client.client import Client
 from inhouse.client.job import JobEvent
 from inhouse.client.model import Model, State
 from inhouse.schema import ModelCard
-from inhouse.settings import Settings
+from inhouse.settings import Settings, without_password
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.records import models
 from tests.client import conftest as shared
@@ -347,7 +346,7 @@ def test_config_tells_values_and_origins_and_hides_passwords(monkeypatch: pytest
 
 def test_only_passwords_are_hidden() -> None:
     for plain in ("seedling", "sqlite:////a/b@c", "postgresql://me@db/x", "http://h:1/x"):
-        assert _without_password(plain) == plain
+        assert without_password(plain) == plain
 
 
 # ── on a terminal, and as processes ───────────────────────────────────────────────────────────────────────

@@ -20,6 +20,15 @@ PREFIX = "INHOUSE_"
 FILE_NAME = "inhouse.toml"
 
 
+def without_password(value: str) -> str:
+    """A URL's password as ***; any other text as it is."""
+    scheme, found, rest = value.partition("://")
+    login, at, host = rest.rpartition("@")
+    if not (found and at and ":" in login):
+        return value
+    return f"{scheme}://{login.partition(':')[0]}:***@{host}"
+
+
 def user_data_dir() -> Path:
     """Where a user's programs keep data on this system."""
     if sys.platform == "darwin":
@@ -87,6 +96,10 @@ class Settings:
     """Requests that one project may send in a minute before 429; 0 is any number."""
     tokens_per_minute: int = 0
     """Tokens, of prompts and answers, that one project may use in a minute before 429; 0 is any number."""
+    concurrent_requests: int = 0
+    """Inference requests of one project that may be under way at once before 429; 0 is any number."""
+    tokens_per_month: int = 0
+    """Tokens that one project may use in a calendar month (UTC) before 429 insufficient_quota; 0 is any number."""
     cache_tokens: int = 0
     """Tokens the paged cache holds; 0 is four full contexts, or max_running short ones, whichever is more."""
     adapter_rows: int = 0

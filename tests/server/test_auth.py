@@ -4,7 +4,6 @@ import re
 import time
 from pathlib import Path
 
-import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -14,7 +13,7 @@ from inhouse.server.auth import Auth, host_rule
 from inhouse.server.edge import OPEN_PATHS
 from inhouse.store.records import keys
 
-from .house import TUNED, House, house, until
+from .house import House, house
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
@@ -150,44 +149,3 @@ def test_a_wide_server_answers_to_addresses_and_named_hosts_only() -> None:
     assert all(map(is_ours, ["10.0.0.7", "::1", "localhost", "models.example", "models.example."]))
     assert not is_ours("evil.example")
     assert not host_rule("127.0.0.1")("10.0.0.7")
-
-
-def test_anothers_objects_read_exactly_like_none(served: House) -> None:
-    mine = served.client()
-    upload = {"file": ("facts.jsonl", b'{"input": "a", "output": "b"}\n')}
-    file = mine.post("/v1/files", data={"purpose": "fine-tune"}, files=upload).json()["id"]
-    job = mine.post("/v1/fine_tuning/jobs", json={"model": "seedling", "training_file": file}).json()["id"]
-    until(lambda: mine.get(f"/v1/fine_tuning/jobs/{job}").json()["status"] == "queued", "the job is checked")
-    stranger = served.client(served.stranger)
-
-    def asked(file: str, job: str, model: str) -> list[tuple[int, str]]:
-        replies: list[httpx2.Response] = [
-            stranger.get(f"/v1/files/{file}"),
-            stranger.get(f"/v1/files/{file}/content"),
-            stranger.delete(f"/v1/files/{file}"),
-            stranger.get(f"/v1/files?after={file}"),
-            stranger.get(f"/v1/fine_tuning/jobs/{job}"),
-            stranger.get(f"/v1/fine_tuning/jobs/{job}/events"),
-            stranger.post(f"/v1/fine_tuning/jobs/{job}/cancel"),
-            stranger.get(f"/v1/fine_tuning/jobs?after={job}"),
-            stranger.post("/v1/fine_tuning/jobs", json={"model": "seedling", "training_file": file}),
-            stranger.post("/v1/fine_tuning/jobs", json={"model": model, "training_file": file}),
-            stranger.get(f"/v1/models/{model}"),
-            stranger.delete(f"/v1/models/{model}"),
-            stranger.post(
-                "/v1/chat/completions", json={"model": model, "messages": [{"role": "user", "content": "x"}]}
-            ),
-            stranger.post("/v1/completions", json={"model": model, "prompt": "x"}),
-        ]
-        return [
-            (r.status_code, r.text.replace(file, "FILE").replace(job, "JOB").replace(model, "MODEL"))
-            for r in replies
-        ]
-
-    theirs = asked(file, job, TUNED)
-    assert theirs == asked("file-" + "0" * 24, "ftjob-" + "0" * 24, "ft:seedling:default:facts:00000000")
-    assert all(status >= 400 for status, _ in theirs)
-    for path in ("/v1/files", "/v1/fine_tuning/jobs"):
-        assert stranger.get(path).json()["data"] == []
-    assert TUNED not in stranger.get("/v1/models").text
-    mine.post(f"/v1/fine_tuning/jobs/{job}/cancel")

@@ -10,7 +10,7 @@ import pytest
 
 from inhouse.server import usage as usage_module
 from inhouse.server.edge import Readers
-from inhouse.server.limits import UNLIMITED, Limits, Meter
+from inhouse.server.limits import UNLIMITED, Limits
 from inhouse.server.threads import StoreThreads
 from inhouse.server.usage import UsageLog
 from inhouse.settings import Settings
@@ -139,20 +139,6 @@ def test_tokens_that_were_reserved_and_not_used_come_back(tmp_path: Path) -> Non
             assert made.chat("hi", max_tokens=9000).status_code == 200
         assert made.chat("fault 400 x", max_tokens=9000).status_code == 400
         assert int(made.chat("hi", max_tokens=1).headers["x-ratelimit-remaining-tokens"]) > 9000
-
-
-def test_a_meter_admits_exactly_its_capacity_and_refills() -> None:
-    meter = Meter(Limits(requests=60, tokens=600))
-    taken = [meter.reserve("p", 10, now=0.0) for _ in range(60)]
-    from inhouse.errors import RateLimited
-
-    with pytest.raises(RateLimited):
-        meter.reserve("p", 10, now=0.0)
-    meter.reserve("q", 10, now=0.0)
-    taken[0].settle(0, now=0.0)
-    taken[0].settle(0, now=0.0)
-    assert meter.buckets("p", 0.0)[1].left == 10
-    meter.reserve("p", 10, now=1.0)
 
 
 def test_health_ready_and_version_are_open(served: House) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from inhouse.schema import ModelCard
 from inhouse.store.artifacts import Artifacts
-from inhouse.store.records import models, pins
+from inhouse.store.records import audit, models, pins
 from tests.server.house import BASE_DIGEST, House, house
 
 ALL = "ft:seedling:default:handbook"
@@ -87,6 +87,9 @@ def test_a_pin_of_all_versions_is_the_newest_one_s(shelf: Shelf) -> None:
     listed = shelf.house.client(shelf.house.admin).get("/v1/x/pins").json()["data"]
     assert [(pin["id"], pin["model"], pin["rows"]) for pin in listed] == [(ALL, two, 8)]
     assert shelf.unpin(ALL).status_code == 200
+    with shelf.house.db.read() as conn:
+        acts = [(act.type, act.target, act.details) for act in audit.every(conn)]
+    assert acts == [("pin.created", ALL, {"model": one}), ("pin.deleted", ALL, {})]
 
 
 def test_pins_that_leave_too_little_for_others_are_refused_and_nothing_is_pinned(shelf: Shelf) -> None:

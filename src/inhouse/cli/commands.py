@@ -1,6 +1,6 @@
 """The `inhouse` command's verbs: serve, tune, chat, and look at jobs, settings and the machine.
 
-Everything they do, inhouse.client does; only `up` reaches for the server. Facts and models have files of their own.
+Everything they do, inhouse.client does; only `up` reaches for the server. Each noun has a file of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from inhouse import settings as settings_module
-from inhouse.cli import facts, migrate, models
+from inhouse.cli import audit, facts, keys, migrate, models, projects
 from inhouse.cli.generate import generate
 from inhouse.cli.terminal import (
     Json,
@@ -33,6 +33,7 @@ from inhouse.cli.terminal import (
     when,
     write,
 )
+from inhouse.cli.usage import usage
 from inhouse.cli.waiting import waiting
 from inhouse.errors import BadRows, InvalidRequest, JobFailed
 
@@ -55,7 +56,8 @@ app = typer.Typer(
 )
 app.add_typer(facts.app)
 app.add_typer(models.app)
-app.add_typer(migrate.app)
+for group in (keys, projects, audit, migrate):
+    app.add_typer(group.app)
 
 
 def main() -> None:
@@ -260,6 +262,7 @@ def chat(
 
 
 app.command()(generate)
+app.command()(usage)
 
 
 @app.command()
@@ -334,7 +337,7 @@ def config(
 ) -> None:
     """The settings in force: flags, INHOUSE_*, inhouse.toml, defaults, in this order."""
     found = settings_module.origins()
-    shown = [(o.name, _without_password(str(o.value)), o.source) for o in found]
+    shown = [(o.name, settings_module.without_password(str(o.value)), o.source) for o in found]
     if speaks_json(as_json):
         for name, value, source in shown:
             json_line({"name": name, "value": value} | ({"source": source} if origin else {}))
@@ -422,12 +425,3 @@ def _job_line(job: Job) -> dict[str, Any]:
         "error": job.error,
         "created_at": job.created_at,
     }
-
-
-def _without_password(value: str) -> str:
-    """A URL's password as ***."""
-    scheme, found, rest = value.partition("://")
-    login, at, host = rest.rpartition("@")
-    if not (found and at and ":" in login):
-        return value
-    return f"{scheme}://{login.partition(':')[0]}:***@{host}"

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from inhouse import settings as settings_module
 from inhouse.client import local
+from inhouse.client.admin import Admin
 from inhouse.client.dataset import AsFacts, Dataset, upload
 from inhouse.client.generate import generate
 from inhouse.client.http import Address, Http
@@ -70,6 +71,11 @@ class Client:
     def api_key(self) -> str | None:
         """The key in use. Where none was given, a local server's, which is made anew each time it starts."""
         return self._http.address.key
+
+    @property
+    def admin(self) -> Admin:
+        """Keys, projects, usage and the audit log, for those who hold an admin key."""
+        return Admin(self._http)
 
     def dataset(self, source: Source, *, name: str | None = None) -> Dataset:
         """Check rows and keep them on the server. Raises BadRows, with lines and cures, before any upload."""
@@ -249,7 +255,8 @@ class Client:
     ) -> str:
         """A new API key for programs that are no Client(): shown here and never again. Needs an admin key.
 
-        `groups` are those whose facts it may see, beside the facts that everybody sees.
+        `groups` are those whose facts it may see, beside the facts that everybody sees. `admin.create_key` takes
+        more: project, scopes, expiry, limits.
         """
         body = {"name": name, "role": role} | ({"groups": [*groups]} if groups else {})
         return str(self._http.call("POST", "/v1/x/keys", body=body)["key"])

@@ -1,42 +1,46 @@
 """What an operator does over HTTP: keys, bases, verifying an adapter. Every route needs an admin key.
 
-It knows no tenant's data; the richer admin resources are not here yet.
+It knows no tenant's data. Projects and their keys in OpenAI's words are `openai/projects`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from inhouse.errors import InvalidRequest, UnsupportedParameter
+from inhouse.errors import InvalidRequest
 from inhouse.schema import EngineRequest
-from inhouse.server import auth, bases, body, calls, gateway
-from inhouse.server.idempotency import HEADER
+from inhouse.server import audit, auth, bases, body, calls, gateway, minting
+from inhouse.server.auth import Caller
+from inhouse.server.minting import LimitsBody, Name, Scopes
 from inhouse.server.openai import models as models_wire
 from inhouse.server.openai.listing import list_wire
 from inhouse.server.replies import Json
 from inhouse.store import ids
-from inhouse.store.records import keys, models, projects
+from inhouse.store.db import clock
+from inhouse.store.records import accounts, keys, models, projects
 from inhouse.store.records.keys import KeyRow
+from inhouse.store.records.limits import RateLimits
 
-router = APIRouter(prefix="/v1/x", dependencies=[Depends(auth.admin_only)])
-
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.\-]+$")]
+router = APIRouter(prefix="/v1/x")
 
 
 class KeyRequest(body.RequestBody):
-    """A new key. A project that does not exist yet is made."""
+    """A new key. A project that does not exist yet is made; without an account the key gets one of its own name."""
 
     name: Name
-    role: Literal["admin", "member"] = "member"
+    role: Literal["admin", "member"] | None = None
     project: Name | None = None
+    account: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    scopes: Scopes | None = None
     expires_at: Annotated[float, Field(gt=0)] | None = None
     groups: Annotated[list[Name], Field(max_length=100)] | None = None
     """What its holder belongs to: facts with an access list are for those who share one of its groups."""
+    limits: LimitsBody | None = None
 
 
 class BaseRequest(body.RequestBody):
@@ -55,32 +59,33 @@ class VerifyRequest(body.RequestBody):
 @router.post("/keys", openapi_extra=body.documented(KeyRequest), response_model=None)
 async def create_key(request: Request) -> Response:
     """Makes a key. Its secret is in this reply and nowhere else."""
-    if HEADER in request.headers:
-        raise UnsupportedParameter(
-            "A key's secret is shown once and never stored, so its reply cannot be repeated. "
-            "Leave the Idempotency-Key header out.",
-            param="Idempotency-Key",
-        )
+    minting.refuse_repeats(request)
     gw, who = gateway.of(request), auth.caller(request)
     asked = await body.read(request, KeyRequest, gw.settings.max_body_bytes)
     secret = auth.new_secret()
 
     def add(conn: Connection) -> dict[str, Any]:
-        now = gw.db.clock(conn)
-        if asked.expires_at is not None and asked.expires_at <= now:
-            raise InvalidRequest("expires_at is in the past.", param="expires_at")
-        project = projects.ensure(conn, asked.project, now) if asked.project else who.project
-        id = keys.add(
+        project = _project(conn, who, asked.project) if asked.project else who.project
+        if asked.account is None:
+            of = minting.account(conn, who, project, asked.name, asked.role or "member")
+        else:
+            of = accounts.get(conn, project, asked.account)
+            if asked.role not in (None, of.role):
+                raise InvalidRequest(
+                    f"The account {of.id} has the role {of.role}. Leave role out.", param="role"
+                )
+        row = minting.key(
             conn,
-            project=project,
-            name=asked.name,
-            secret_hash=auth.hash_of(secret),
-            role=asked.role,
-            now=now,
+            who,
+            of,
+            asked.name,
+            secret,
+            scopes=asked.scopes,
             expires_at=asked.expires_at,
             groups=asked.groups or (),
+            limits=RateLimits().changed(asked.limits.changes()) if asked.limits else None,
         )
-        return next(_wire(row) for row in keys.list(conn, project) if row.id == id)
+        return _wire(row)
 
     return Json(await gw.store.write(add) | {"key": secret})
 
@@ -99,8 +104,8 @@ async def list_keys(request: Request) -> Response:
 @router.delete("/keys/{id}", response_model=None)
 async def revoke_key(request: Request, id: str) -> Response:
     """Makes a key useless."""
-    gw = gateway.of(request)
-    await gw.store.write(lambda conn: keys.revoke(conn, id))
+    gw, who = gateway.of(request), auth.caller(request)
+    await gw.store.write(lambda conn: minting.revoke(conn, who, id))
     gw.keyring.forget()
     return Json({"id": id, "object": "x.key", "deleted": True})
 
@@ -116,11 +121,12 @@ async def list_bases(request: Request) -> Response:
 @router.put("/bases", openapi_extra=body.documented(BaseRequest), response_model=None)
 async def put_base(request: Request) -> Response:
     """Registers a base by folder or hub id; the same one twice is one."""
-    gw = gateway.of(request)
+    gw, who = gateway.of(request), auth.caller(request)
     asked = await body.read(request, BaseRequest, gw.settings.max_body_bytes)
 
     def add(conn: Connection) -> dict[str, Any]:
         card = bases.register(conn, asked.source, gw.db.clock(conn), asked.name)
+        audit.note(conn, who, "base.registered", card.name, {"source": asked.source}, project="")
         return next(one for one in _bases(conn, gw.settings.base) if one["id"] == card.name)
 
     return Json(await gw.store.write(add))
@@ -156,6 +162,16 @@ def _bases(conn: Connection, default_base: str) -> list[dict[str, Any]]:
     return [models_wire.wire(card, is_default=card is default) | {"x_source": card.source} for card in cards]
 
 
+def _project(conn: Connection, who: Caller, name: str) -> str:
+    """The id of the project by this name, which is made if there is none."""
+    known = projects.by_name(conn, name)
+    if known is not None:
+        return known.id
+    made = projects.add(conn, name, clock(conn))
+    audit.note(conn, who, "project.created", made.id, {"name": name}, project=made.id)
+    return made.id
+
+
 def _wire(row: KeyRow) -> dict[str, Any]:
     return {
         "id": row.id,
@@ -167,4 +183,9 @@ def _wire(row: KeyRow) -> dict[str, Any]:
         "expires_at": row.expires_at,
         "revoked_at": row.revoked_at,
         "groups": [*row.groups],
+        "account": row.account,
+        "scopes": [*row.scopes],
+        "shown": row.shown,
+        "last_used_at": row.last_used_at,
+        "limits": row.limits.to_json(),
     }

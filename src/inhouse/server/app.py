@@ -9,21 +9,36 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
-from inhouse.server import admin, body, bundle, health, idempotency, metrics, pins
+from inhouse.server import admin, audit, body, bundle, health, idempotency, metrics, pins, scopes
 from inhouse.server.auth import Auth, Keyring, host_rule
+from inhouse.server.batches import Batches
 from inhouse.server.edge import Edge, Readers, Work
 from inhouse.server.gateway import Gateway
+from inhouse.server.last_use import LastUse
 from inhouse.server.limits import Limits, Meter
 from inhouse.server.memory import Clearing
 from inhouse.server.metrics import Metrics
-from inhouse.server.openai import chat, completions, facts, files, fine_tuning, models
+from inhouse.server.openai import (
+    audit_logs,
+    batches,
+    chat,
+    completions,
+    embeddings,
+    facts,
+    files,
+    fine_tuning,
+    models,
+    projects,
+    responses,
+)
+from inhouse.server.openai import usage as usage_reports
 from inhouse.server.relay import Relay
 from inhouse.server.replies import error_reply
 from inhouse.server.restricted import Restricted
@@ -35,7 +50,10 @@ from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 
-ROUTERS = (health, metrics, models, chat, completions, bundle, files, fine_tuning, facts, admin, pins)
+ROUTERS = (
+    *(health, metrics, models, chat, completions, responses, embeddings, bundle, files, batches, fine_tuning),
+    *(facts, admin, pins, projects, usage_reports, audit_logs, audit),
+)
 
 
 def create_app(
@@ -51,15 +69,17 @@ def create_app(
     Without `limits` they are those of the settings.
     """
     store = StoreThreads(db)
+    meter, last_use = Meter(limits or Limits.of(settings)), LastUse(store)
     gateway = Gateway(
         settings=settings,
         db=db,
         artifacts=artifacts,
         store=store,
-        keyring=Keyring(store, local_key),
+        keyring=Keyring(store, meter, last_use, local_key),
+        last_use=last_use,
         work=Work(),
         readers=Readers(settings.idle_reader_s),
-        meter=Meter(limits or Limits.of(settings)),
+        meter=meter,
         relay=Relay(settings, store),
         usage=UsageLog(store),
         metrics=Metrics(),
@@ -83,6 +103,7 @@ def create_app(
             "auto_configure": False,
         },
         lifespan=_lifespan,
+        dependencies=[Depends(scopes.require)],
     )
     app.state.gateway = gateway
     for module in ROUTERS:
@@ -107,7 +128,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     running = (
         gateway.readers.run(),
         gateway.usage.run(),
+        gateway.last_use.run(),
         gateway.clearing.run(),
+        Batches(app).run(),
         idempotency.keep_swept(gateway.store),
     )
     tasks = [asyncio.create_task(work) for work in running]
@@ -119,6 +142,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await gateway.usage.flush()
+        await gateway.last_use.flush(all=True)
         await gateway.store.run(gateway.validator.close)
         gateway.store.close()
 

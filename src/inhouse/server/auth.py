@@ -12,22 +12,30 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from sqlalchemy import Connection
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inhouse.errors import PermissionDenied, Unauthenticated
 from inhouse.server.edge import OPEN_PATHS
+from inhouse.server.last_use import LastUse
+from inhouse.server.limits import BATCHES, Meter, Party, month_start, parties_of
 from inhouse.server.threads import StoreThreads
-from inhouse.store.records import keys
+from inhouse.store.records import keys, projects, usage
+from inhouse.store.records.limits import RateLimits
 
 KEY_CACHE_S = 0.5
 """How long a looked-up key is believed: well under the second within which a revoked key must stop."""
 MAX_CACHED = 10_000
+COUNT_AGAIN_S = 10.0
+"""How often the store is asked what a month has used: for what other servers of the same database counted."""
+SHOWN_CHARACTERS = 4
+"""Of a secret's 43, so that people can tell keys apart: the other 39 hold 234 random bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,23 @@ class Caller:
     name: str = ""
     groups: tuple[str, ...] = ()
     """Facts with an access list are for those who share one of its groups."""
+    scopes: frozenset[str] = frozenset()
+    """What it may do; `server.scopes` says which route needs which."""
+    account: str = ""
+    """The service account that the key belongs to."""
+    chosen: RateLimits = field(default_factory=RateLimits)
+    """Limits of the project."""
+    chosen_for_key: RateLimits = field(default_factory=RateLimits)
+
+    @property
+    def parties(self) -> tuple[Party, ...]:
+        """Whose limits a request of the caller counts for."""
+        return parties_of(self.project, self.chosen, self.key, self.chosen_for_key)
+
+    @property
+    def batch_parties(self) -> tuple[Party, ...]:
+        """Whose limits a line of a batch counts for."""
+        return (Party(BATCHES, self.project, self.chosen),)
 
     @property
     def is_admin(self) -> bool:
@@ -56,13 +81,19 @@ class Caller:
         return self.name or self.key
 
 
+PREFIX = "sk-inhouse-"
 LOCAL_KEY_ID = "local"
 """The id of the key that lives only in the run folder of a running server."""
 
 
 def new_secret() -> str:
     """256 random bits, as the text a client sends."""
-    return "sk-inhouse-" + secrets.token_urlsafe(32)
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def shown_of(secret: str) -> str:
+    """As much of a secret as people may see later."""
+    return secret[: len(PREFIX) + SHOWN_CHARACTERS] + "…"
 
 
 def hash_of(secret: str) -> str:
@@ -76,43 +107,80 @@ def caller(request: Request) -> Caller:
     return found
 
 
-async def admin_only(request: Request) -> None:
-    """A router's dependency: members get 403."""
-    if not caller(request).is_admin:
-        raise PermissionDenied("This needs an admin key. Ask whoever runs this server for one.")
-
-
 class Keyring:
     """Looks keys up by their hash and believes an answer for KEY_CACHE_S, the unknown ones too."""
 
-    def __init__(self, store: StoreThreads, local_secret: str | None = None) -> None:
+    def __init__(
+        self, store: StoreThreads, meter: Meter, last_use: LastUse, local_secret: str | None = None
+    ) -> None:
         self.store = store
+        self.meter = meter
+        self.last_use = last_use
         self.local_hash = hash_of(local_secret) if local_secret else None
         self._seen: dict[str, tuple[float, Caller | None]] = {}
+        self._counted: dict[tuple[str, str], float] = {}
+        """When the store was last asked what a party's month has used, by the party's word and id."""
 
     async def caller_of(self, secret: str) -> Caller | None:
         hashed = hash_of(secret)
-        if self.local_hash and hmac.compare_digest(hashed, self.local_hash):
-            return Caller(project="default", key=LOCAL_KEY_ID, role="admin")
         now = time.monotonic()
         until, found = self._seen.get(hashed, (0.0, None))
-        if until > now:
-            return found
-        found = await self._look_up(hashed)
-        if len(self._seen) >= MAX_CACHED:
-            self._seen.clear()
-        self._seen[hashed] = (now + KEY_CACHE_S, found)
+        if until <= now:
+            found = await self._look_up(hashed, now)
+            if len(self._seen) >= MAX_CACHED:
+                self._seen.clear()
+            self._seen[hashed] = (now + KEY_CACHE_S, found)
+        if found is not None and found.key != LOCAL_KEY_ID:
+            self.last_use.note(found.key)
         return found
 
     def forget(self) -> None:
-        """A key was revoked here: the next request asks the database again."""
+        """A key, a project or a limit was changed here: the next request asks the database again."""
         self._seen.clear()
 
-    async def _look_up(self, hashed: str) -> Caller | None:
-        row = await self.store.read(lambda conn: keys.by_hash(conn, hashed))
-        if row is None:
-            return None
-        return Caller(row.project, row.id, row.role, row.name, row.groups)
+    async def _look_up(self, hashed: str, now: float) -> Caller | None:
+        is_local = self.local_hash is not None and hmac.compare_digest(hashed, self.local_hash)
+
+        def ask(conn: Connection) -> Caller | None:
+            if is_local:
+                chosen = projects.get(conn, projects.DEFAULT).limits
+                scopes = frozenset(keys.SCOPES_OF["admin"])
+                return Caller(projects.DEFAULT, LOCAL_KEY_ID, "admin", scopes=scopes, chosen=chosen)
+            row = keys.by_hash(conn, hashed)
+            if row is None:
+                return None
+            return Caller(
+                row.project,
+                row.id,
+                row.role,
+                row.name,
+                row.groups,
+                frozenset(row.scopes),
+                row.account,
+                projects.get(conn, row.project).limits,
+                row.limits,
+            )
+
+        found = await self.store.read(ask)
+        if found is not None:
+            await self.count_month(found)
+        return found
+
+    async def count_month(self, found: Caller) -> None:
+        """Tells the meter what the store has counted this month for those who have a quota; seldom asked anew."""
+        now = time.monotonic()
+        for party in found.parties:
+            has_quota = self.meter.limits_of(party).monthly_tokens is not None
+            last = self._counted.get((party.what, party.id), -COUNT_AGAIN_S)
+            if has_quota and last + COUNT_AGAIN_S <= now:
+                since, key = month_start(time.time()), party.id if party.what == "key" else None
+                total = await self.store.read(
+                    lambda conn, since=since, key=key: usage.total(conn, found.project, since, key=key)  # type: ignore[misc]
+                )
+                self.meter.learn(
+                    party, since, total.prompt_tokens + total.completion_tokens, time.monotonic()
+                )
+                self._counted[party.what, party.id] = now
 
 
 def host_rule(bound: str, allowed: frozenset[str] = frozenset()) -> Callable[[str], bool]:

@@ -15,6 +15,7 @@ from inhouse.store.db import Database
 if TYPE_CHECKING:
     from inhouse.server.auth import Keyring
     from inhouse.server.edge import Readers, Work
+    from inhouse.server.last_use import LastUse
     from inhouse.server.limits import Meter
     from inhouse.server.memory import Clearing
     from inhouse.server.metrics import Metrics
@@ -34,6 +35,7 @@ class Gateway:
     artifacts: Artifacts
     store: StoreThreads
     keyring: Keyring
+    last_use: LastUse
     work: Work
     readers: Readers
     meter: Meter

@@ -22,15 +22,17 @@ from inhouse import settings as settings_module
 from inhouse.errors import InhouseError
 from inhouse.jobs import serving
 from inhouse.jobs.launch import LocalLauncher
-from inhouse.server import auth, bases
+from inhouse.server import audit, auth, bases
 from inhouse.server.app import create_app
 from inhouse.server.listener import Listener
 from inhouse.server.place import Place, listen, url_of
+from inhouse.server.version import VERSION
 from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
-from inhouse.store.records import jobs, keys, projects
+from inhouse.store.records import audit as acts
+from inhouse.store.records import batches, jobs, keys, projects
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ def run(
         artifacts = Artifacts(settings.artifacts_dir)
         artifacts.sweep_partial()
         default_base = _prepare(db, settings, more_bases)
+        audit.note_start(db, settings, VERSION)
         local_key = auth.new_secret()
         app = create_app(settings, db, artifacts, local_key=local_key)
         server = Listener(app)
@@ -139,13 +142,18 @@ def _first_key(db: Database, say: Callable[[str], object]) -> None:
     with db.write() as conn:
         if keys.any(conn, role="admin"):  # keys that programs made for themselves are no reason to say none
             return
-        keys.add(
+        now = db.clock(conn)
+        id = keys.add(
             conn,
             project=projects.DEFAULT,
             name="first",
             secret_hash=auth.hash_of(secret),
             role="admin",
-            now=db.clock(conn),
+            now=now,
+            shown=auth.shown_of(secret),
+        )
+        acts.add(
+            conn, actor=acts.SERVER, project=projects.DEFAULT, type="api_key.created", target=id, now=now
         )
     say(f"Admin key, shown this once and kept nowhere: {secret}\n")
 
@@ -182,9 +190,14 @@ async def _leave_when_unneeded(server: Listener, db: Database, settings: Setting
         if work.active or quiet_s < settings.linger_s or _is_alive(owner):
             continue
         with contextlib.suppress(InhouseError):
-            if not await store.read(lambda conn: jobs.with_state(conn, "tune", UNFINISHED)):
+            if not await store.read(_has_work):
                 server.handle_exit()
                 return
+
+
+def _has_work(conn: Connection) -> bool:
+    """Whether somebody's job or batch is yet to end."""
+    return bool(jobs.with_state(conn, "tune", UNFINISHED)) or batches.any_unfinished(conn)
 
 
 def _is_alive(pid: int) -> bool:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
 from inhouse.errors import BadCheckpoint, Conflict, InhouseError, InvalidRequest
 from inhouse.schema import ModelCard
-from inhouse.server import auth, body, gateway
+from inhouse.server import audit, auth, body, gateway
 from inhouse.server.openai.listing import list_wire
 from inhouse.server.replies import Json
 from inhouse.store.artifacts import Artifacts
@@ -24,7 +24,7 @@ from inhouse.store.db import lock
 from inhouse.store.records import pins
 from inhouse.store.records.pins import Pin
 
-router = APIRouter(prefix="/v1/x/pins", dependencies=[Depends(auth.admin_only)])
+router = APIRouter(prefix="/v1/x/pins")
 
 CONFIG = "adapter_config.json"
 
@@ -38,7 +38,8 @@ class PinRequest(body.RequestBody):
 @router.post("", openapi_extra=body.documented(PinRequest), response_model=None)
 async def pin(request: Request) -> Response:
     """Pins a model of the caller's project; the same one twice is one."""
-    gw, project = gateway.of(request), auth.caller(request).project
+    gw, who = gateway.of(request), auth.caller(request)
+    project = who.project
     asked = await body.read(request, PinRequest, gw.settings.max_body_bytes)
 
     def add(conn: Connection) -> dict[str, Any]:
@@ -62,6 +63,7 @@ async def pin(request: Request) -> Response:
                 param="model",
             )
         told = _wire(Pin(project, asked.model, card), gw.artifacts)
+        audit.note(conn, who, "pin.created", asked.model, {"model": card.name})
         return told | {"rows_pinned": total, "rows_most": gw.settings.most_pinned_rows}
 
     return Json(await gw.store.write(add))
@@ -80,11 +82,12 @@ async def list_pins(request: Request) -> Response:
 async def unpin(request: Request, name: str) -> Response:
     """Takes back a pin of the caller's project, by the name it was made with: from now on the adapter makes room like
     any other, unless another name still pins it: `pinned_by` says which."""
-    gw, project = gateway.of(request), auth.caller(request).project
+    gw, who = gateway.of(request), auth.caller(request)
 
     def remove(conn: Connection) -> dict[str, Any]:
-        held = next((found for found in pins.names(conn, project).values() if name in found), [])
-        pins.remove(conn, project, name)
+        held = next((found for found in pins.names(conn, who.project).values() if name in found), [])
+        pins.remove(conn, who.project, name)
+        audit.note(conn, who, "pin.deleted", name)
         return {
             "id": name,
             "object": "x.pin",

@@ -28,11 +28,17 @@ class UsageLog:
     def __init__(self, store: StoreThreads) -> None:
         self.store = store
         self._waiting: list[UsageRow] = []
+        self._writing = asyncio.Lock()
 
-    def add(self, row: UsageRow) -> None:
+    def append(self, row: UsageRow) -> None:
         self._waiting.append(row)
 
     async def flush(self) -> None:
+        """Afterwards all that was added before is in the store, unless the store takes none."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         rows, self._waiting = self._waiting, []
         if not rows:
             return

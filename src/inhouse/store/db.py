@@ -161,10 +161,21 @@ def upsert(conn: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.I
     return postgresql.insert(table) if _is_postgres(conn) else sqlite.insert(table)
 
 
+def floor(conn: sa.Connection, value: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    """The whole number below a value that is not negative. Not every SQLite has FLOOR, and PostgreSQL's casts round."""
+    return sa.cast(sa.func.floor(value) if _is_postgres(conn) else value, sa.BigInteger)
+
+
 def lock(conn: sa.Connection, name: str) -> None:
     """Let one transaction at a time go on under this name. On SQLite a write transaction already is alone."""
     if _is_postgres(conn):
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+
+
+def snapshot(conn: sa.Connection) -> None:
+    """Let all that this transaction reads be of one moment. Call it first. On SQLite it is so anyway."""
+    if _is_postgres(conn):
+        conn.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 def _is_postgres(conn: sa.Connection) -> bool:

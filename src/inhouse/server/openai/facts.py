@@ -27,7 +27,7 @@ from inhouse.schema import (
     ModelCard,
     OnConflict,
 )
-from inhouse.server import body, calls, gateway, memory
+from inhouse.server import audit, body, calls, gateway, memory
 from inhouse.server.auth import Caller, caller
 from inhouse.server.idempotency import create_once
 from inhouse.server.memory import Name
@@ -159,15 +159,17 @@ async def add(request: Request) -> Response:
 
     def change(conn: Connection) -> dict[str, Any]:
         card = memory.memory_model(conn, who, asked.model)
+        bank = banks.of_model(conn, card).id
         told = facts.add_each(
             conn,
-            banks.of_model(conn, card).id,
+            bank,
             inputs,
             author=who.author,
             now=gw.db.clock(conn),
             on_conflict=asked.on_conflict,
             groups=who.sees,
         )
+        audit.note(conn, who, "facts.added", bank, {"facts": {fact.id: outcome for fact, outcome in told}})
         found = [wire(fact) | {"x_outcome": outcome} for fact, outcome in told]
         return found[0] if asked.facts is None else list_wire(found)
 
@@ -259,6 +261,7 @@ async def edit(request: Request, id: str) -> Response:
             on_conflict=asked.on_conflict,
             groups=who.sees,
         )
+        audit.note(conn, who, "fact.edited", id, {"version": edited.version, "fields": sorted(changes)})
         return wire(edited)
 
     return await create_once(request, asked.model_dump_json(exclude_unset=True).encode(), change)
@@ -272,7 +275,9 @@ async def forget(request: Request, id: str) -> Response:
     def change(conn: Connection) -> facts.FactForgotten:
         fact = facts.find(conn, who.project, id, groups=who.sees)
         now = gw.db.clock(conn)
-        return facts.forget(conn, fact.bank, id, author=who.author, now=now, groups=who.sees)
+        gone = facts.forget(conn, fact.bank, id, author=who.author, now=now, groups=who.sees)
+        audit.note(conn, who, "fact.forgotten", id, {"files_deleted": [*gone.files]})
+        return gone
 
     gone, is_cleared = await gw.clearing.forget(change)
     return Json(
@@ -281,6 +286,7 @@ async def forget(request: Request, id: str) -> Response:
             "object": "fact",
             "deleted": True,
             "x_files_deleted": [*gone.files],
+            "x_responses_deleted": gone.responses,
             "x_cleared": is_cleared,
         }
     )
@@ -313,6 +319,7 @@ async def rollback(request: Request, id: str) -> Response:
             on_conflict=asked.on_conflict,
             groups=who.sees,
         )
+        audit.note(conn, who, "fact.rolled_back", id, {"version": back.version, "to": asked.version})
         return wire(back)
 
     return await create_once(request, asked.model_dump_json().encode(), change)

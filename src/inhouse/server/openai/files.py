@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, Response
 
 from inhouse.errors import InvalidRequest, Unavailable, UnsupportedParameter
 from inhouse.schema import FILE_PURPOSES, File
-from inhouse.server import body, gateway, multipart
+from inhouse.server import audit, body, gateway, multipart
 from inhouse.server.auth import caller
 from inhouse.server.idempotency import create_once
 from inhouse.server.openai.listing import list_wire, piece
@@ -120,8 +120,13 @@ async def content(request: Request, id: str) -> Response:
 @router.delete("/v1/files/{id}", response_model=None)
 async def delete(request: Request, id: str) -> Response:
     """Forgets a file. Jobs that were made from it keep what they need."""
-    project = caller(request).project
-    await gateway.of(request).store.write(lambda conn: files.delete(conn, project, id))
+    who = caller(request)
+
+    def forget(conn: Connection) -> None:
+        files.delete(conn, who.project, id)
+        audit.note(conn, who, "file.deleted", id)
+
+    await gateway.of(request).store.write(forget)
     return Json({"id": id, "object": "file", "deleted": True})
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from inhouse.errors import InvalidRequest, ModelNotFound, NotFound, UnsupportedParameter
 from inhouse.schema import Event, File, Job, ModelCard, OnConflict, TuneSpec, UnknownPolicy
-from inhouse.server import bases, body, gateway
+from inhouse.server import audit, bases, body, gateway
 from inhouse.server.auth import Caller, caller
 from inhouse.server.idempotency import create_once
 from inhouse.server.openai.listing import list_wire, piece
@@ -204,6 +204,8 @@ async def create(request: Request) -> Response:
         jobs.add(conn, job)
         jobs.add_event(conn, job.id, f"Created fine-tuning job: {job.id}", now, fence=None)
         made.append(job.id)
+        asked_for = {"model": base.name, "training_file": training.id, "method": asked.method_type}
+        audit.note(conn, who, "job.created", job.id, asked_for)
         return wire(job)
 
     reply = await create_once(request, asked.model_dump_json().encode(), add)
@@ -236,13 +238,14 @@ async def retrieve(request: Request, id: str) -> Response:
 @router.post("/v1/fine_tuning/jobs/{id}/cancel", response_model=None)
 async def cancel(request: Request, id: str) -> Response:
     """Ends a job that has not ended. Nothing of it is published."""
-    gw, project = gateway.of(request), caller(request).project
+    gw, who = gateway.of(request), caller(request)
 
     def change(conn: Connection) -> dict[str, Any]:
-        _tune_job(conn, project, id)
+        _tune_job(conn, who.project, id)
         now = gw.db.clock(conn)
-        job = jobs.cancel(conn, project, id, now)
+        job = jobs.cancel(conn, who.project, id, now)
         jobs.add_event(conn, id, "The job was cancelled.", now, fence=None)
+        audit.note(conn, who, "job.cancelled", id)
         return wire(job)
 
     return Json(await gw.store.write(change))

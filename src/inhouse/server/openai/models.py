@@ -15,7 +15,7 @@ from starlette.responses import Response
 from inhouse.errors import PermissionDenied
 from inhouse.jobs import serving
 from inhouse.schema import ModelCard
-from inhouse.server import bases, body, gateway
+from inhouse.server import audit, bases, body, gateway
 from inhouse.server.auth import caller
 from inhouse.server.openai.listing import list_wire
 from inhouse.server.replies import Json
@@ -64,8 +64,8 @@ async def delete(request: Request, name: str) -> Response:
 
     Of a memory, its facts go with it, and all that forgetting each of them would take.
     """
-    project = caller(request).project
-    gw = gateway.of(request)
+    gw, who = gateway.of(request), caller(request)
+    project = who.project
     card = await gw.store.read(lambda conn: models.get(conn, project, name))
     if card.project is None:
         raise PermissionDenied(
@@ -78,14 +78,17 @@ async def delete(request: Request, name: str) -> Response:
             bank = banks.of_model(conn, card).id
             gone = banks.delete(conn, bank)
             models.delete(conn, project, name)
+            audit.note(conn, who, "model.deleted", name, {"kind": card.kind, "bank": bank})
             return gone
 
         gone, is_cleared = await gw.clearing.forget(forget)
-        return Json(deleted | {"x_files_deleted": [*gone.files], "x_cleared": is_cleared})
+        more = {"x_files_deleted": [*gone.files], "x_responses_deleted": gone.responses}
+        return Json(deleted | more | {"x_cleared": is_cleared})
 
     def remove(conn: Connection) -> None:
         models.delete(conn, project, name)
         pins.sweep(conn, project)
+        audit.note(conn, who, "model.deleted", name, {"kind": card.kind})
 
     await gw.store.write(remove)
     return Json(deleted)
