@@ -128,7 +128,8 @@ class OpenAI:
                     case ["files", id, "content"] if id in things.files:
                         self.give_content(things.files[id])
                     case _:
-                        self.give(404, {"error": {"message": "No such File object", "code": None}})
+                        said = self.headers.get("authorization")
+                        self.give(404, {"error": {"message": f"No such File object: {said}", "code": None}})
 
             def give_page(self, items: list[dict[str, Any]], after: str | None) -> None:
                 ids = [item["id"] for item in items]

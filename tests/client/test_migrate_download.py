@@ -78,7 +78,7 @@ def test_a_file_that_openai_no_longer_has_is_told_and_the_others_are_brought(
     made = download(tmp_path, KEY, api=openai.url)
     assert made.files == 5
     assert made.problems == [
-        "file-gone: No such File object",
+        "file-gone: No such File object: Bearer (the key)",  # the stand-in repeats what it was given
         "../../etc/passwd: This is no id of a file.",
     ]
 

@@ -247,7 +247,8 @@ class Client:
         choices = migrate.Choices(
             base or self._default_base(), bases or {}, rows, hyperparameters, frozenset(jobs)
         )
-        migration = migrate.Migration(found, migrate.plan(found, choices), server=self.url)
+        plans = migrate.plan(found, choices, on_file=lambda name: on_news(f"checking {name}"))
+        migration = migrate.Migration(found, plans, server=self.url)
         return migrate.carry_out(self._http, self.jobs(), migration, retry=retry, wait=wait, on_news=on_news)
 
     def create_key(

@@ -54,13 +54,18 @@ def download(
     """
     http = Http(Address(_checked(api), key))
     try:
-        return _Download(folder, http, on_news).run()
+        return _Download(folder, http, on_news, key).run()
     except InhouseError as e:
-        e.message = e.message.replace(key, "(the key)")  # some servers repeat it in their errors
+        e.message = _without(key, e.message)
         e.args = (e.message,)
         raise
     finally:
         http.close()
+
+
+def _without(key: str, text: str) -> str:
+    """A text of the server's without the key, which some servers repeat in their errors."""
+    return text.replace(key, "(the key)")
 
 
 def _checked(api: str) -> str:
@@ -74,8 +79,9 @@ def _checked(api: str) -> str:
 
 
 class _Download:
-    def __init__(self, folder: Path, http: Http, on_news: Callable[[str], object]) -> None:
+    def __init__(self, folder: Path, http: Http, on_news: Callable[[str], object], key: str) -> None:
         self._folder = folder
+        self._key = key
         self._http = http
         self._on_news = on_news
         self._made = Downloaded()
@@ -98,8 +104,9 @@ class _Download:
             except Unauthenticated:
                 raise
             except InhouseError as e:
-                self._made.problems.append(f"{id}: {e.message}")
-                self._on_news(f"{id} is not brought: {e.message}")
+                why = _without(self._key, e.message)
+                self._made.problems.append(f"{id}: {why}")
+                self._on_news(f"{id} is not brought: {why}")
         return self._made
 
     def _bring(self, id: str, listed: Mapping[str, Any] | None) -> None:
