@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +146,22 @@ def test_without_a_key_the_command_says_which_variable(old: Path, monkeypatch: p
     assert "--rows keep is none of stop, drop" in inhouse(str(old), "--rows", "keep", code=1).stderr
     twice = inhouse(str(old), "--base", "a", "--base", "b", code=1).stderr
     assert "Write OLD=b" in twice
+
+
+def test_the_guide_to_moving_says_what_runs(there: House, client: Client, old: Path, work: Any) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "migrate-openai.md").read_text()
+    *_, program = re.findall(r"```python\n(.*?)```", guide, re.S)
+    old.rename(old.with_name("from-openai"))
+    before = sum(job.state in ("validating_files", "queued") for job in client.jobs())  # other tests' jobs
+    working = threading.Thread(target=lambda: [work() for _ in range(before + 2)])
+    working.start()
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=old.parent, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    working.join()
+    assert f"ft:{MINI}:aurora:ferry:" in done.stdout
+    assert "ft:seedling:default:s1:" in done.stdout
 
 
 def test_names_of_models_are_mapped_once_they_are_there(client: Client, work: Any, tmp_path: Path) -> None:
