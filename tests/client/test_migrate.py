@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from inhouse.cli import app
 from inhouse.client.client import Client
-from inhouse.client.migrate import start
+from inhouse.client.migrate import download, read_folder, start
 from inhouse.client.migrate.plan import MARK
 from tests.client.openai_things import KEY, MINI, ROWS, OpenAI, folder, job, lines
 from tests.server.house import House
@@ -138,6 +138,17 @@ def test_the_command_brings_checks_starts_and_reports(
     for outcome in record["jobs"]:
         if outcome["new"]:
             client.job(outcome["new"]["job"]).cancel()
+
+
+def test_a_house_gives_its_jobs_and_files_out_as_openai_does(
+    served: House, client: Client, old: Path, tmp_path: Path
+) -> None:
+    job = client.job(next(iter(client.migrate_openai(old).outcomes.values())).job)
+    brought = download(tmp_path / "copy", served.member, api=f"{served.url}/v1")
+    assert brought.problems == []
+    copy = read_folder(tmp_path / "copy")
+    assert job.id in [item["id"] for item in copy.jobs]
+    assert copy.find(str(job.details["training_file"])).read_bytes() == lines(ROWS)
 
 
 def test_without_a_key_the_command_says_which_variable(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,15 @@ def test_rows_that_cannot_be_trained_stop_their_job_or_are_left_out_by_line(tmp_
     assert (path / "file-rows.jsonl").read_bytes() == lines(content)  # what was brought stays as it was
 
 
+def test_files_of_one_name_in_two_folders_are_sent_as_two(tmp_path: Path) -> None:
+    jobs = [job("ftjob-1", "file-a"), job("ftjob-2", "file-b")]
+    files = {"a/rows.jsonl": lines([ROWS[0], CALLING]), "b/rows.jsonl": lines([ROWS[1], CALLING])}
+    path = folder(tmp_path / "old", jobs, files)
+    (path / "manifest.json").write_text('{"file-a": "a/rows.jsonl", "file-b": "b/rows.jsonl"}')
+    sent = [made.files[0].send.read_bytes() for made in planned(path, rows="drop")]
+    assert sent == [lines(ROWS[:1]), lines(ROWS[1:2])]
+
+
 def test_weights_are_kept_word_for_word(tmp_path: Path) -> None:
     weighted = {
         "messages": [
@@ -202,6 +211,8 @@ def test_a_job_that_is_asked_for_and_not_there_is_refused(tmp_path: Path) -> Non
     path = folder(tmp_path / "old", [job("ftjob-1")], {"file-rows.jsonl": lines(ROWS)})
     with pytest.raises(InvalidRequest, match="describes no job ftjob-9"):
         planned(path, jobs=frozenset({"ftjob-9"}))
+    with pytest.raises(InvalidRequest, match="describes no tuning job"):
+        planned(folder(tmp_path / "empty", [], {"file-rows.jsonl": lines(ROWS)}))
     with pytest.raises(InvalidRequest, match="no folder"):
         read_folder(tmp_path / "elsewhere")
 

@@ -119,10 +119,16 @@ class JobPlan:
 def plan(
     folder: Folder, choices: Choices, *, on_file: Callable[[str], object] = lambda name: None
 ) -> list[JobPlan]:
-    """What becomes of each job of a folder, oldest first. Raises InvalidRequest for a job that is chosen and not there.
+    """What becomes of each job of a folder, oldest first. Raises InvalidRequest where none, or a chosen one not, is there.
 
     Files are read through, each once; where rows are left out or changed, what is sent is written below the folder.
     """
+    if not folder.jobs:
+        raise InvalidRequest(
+            f"{folder.path} describes no tuning job. Put them there as JSON, as job.model_dump_json() prints them; "
+            "for a file of rows alone there is: inhouse tune FILE",
+            param="folder",
+        )
     known = {str(job["id"]) for job in folder.jobs}
     for id in sorted(choices.jobs - known):
         raise InvalidRequest(f"{folder.path} describes no job {id}.", param="job")
@@ -229,7 +235,8 @@ class _JobReader:
     def _sent(self, role: Role, id: str, judged: Judged) -> FilePlan:
         send = judged.path
         if not judged.is_sent_as_it_is and judged.rows:
-            send = self._folder.path / _SENT / f"{judged.path.stem}.jsonl"
+            apart = hashlib.sha256(self._folder.name_of(judged.path).encode()).hexdigest()[:8]
+            send = self._folder.path / _SENT / f"{judged.path.stem}-{apart}.jsonl"
             write_trainable(judged.path, send)
         return FilePlan(role, id, judged, send, sha256_of(send))
 
