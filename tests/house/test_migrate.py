@@ -15,11 +15,11 @@ from inhouse.client.migrate.plan import MARK
 from tests.client.openai_things import CALLING, MINI, ROWS, folder, job, lines, row
 from tests.house.house import House, until
 
-KNOBS = {"n_epochs": 60, "batch_size": 4, "learning_rate_multiplier": 1.0}
+KNOBS = {"batch_size": 4, "learning_rate_multiplier": 1.0}
 
 
-def old_job(id: str, **changes: Any) -> dict[str, Any]:
-    return job(id, hyperparameters=KNOBS, method=None, **changes)
+def old_job(id: str, epochs: int = 60, **changes: Any) -> dict[str, Any]:
+    return job(id, hyperparameters=KNOBS | {"n_epochs": epochs}, method=None, **changes)
 
 
 def command(house: House, path: Path, *more: str) -> list[str]:
@@ -63,7 +63,7 @@ def test_jobs_of_openai_become_models_that_answer_here(whole: House, tmp_path: P
 
 
 def test_a_run_that_is_killed_goes_on_and_starts_every_job_once(whole: House, tmp_path: Path) -> None:
-    jobs = [old_job(f"ftjob-cut-{i}", training_file=f"file-{i}") for i in range(6)]
+    jobs = [old_job(f"ftjob-cut-{i}", epochs=2, training_file=f"file-{i}") for i in range(6)]
     path = folder(tmp_path / "old", jobs, {f"file-{i}": lines(ROWS[: i % 4 + 1]) for i in range(6)})
 
     with Client(whole.url, whole.key) as client:

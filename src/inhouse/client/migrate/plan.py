@@ -119,9 +119,10 @@ class JobPlan:
 def plan(
     folder: Folder, choices: Choices, *, on_file: Callable[[str], object] = lambda name: None
 ) -> list[JobPlan]:
-    """What becomes of each job of a folder, oldest first. Raises InvalidRequest where none, or a chosen one not, is there.
+    """What becomes of each job of a folder, oldest first.
 
     Files are read through, each once; where rows are left out or changed, what is sent is written below the folder.
+    Raises InvalidRequest for a folder that describes no job, or not one that is chosen.
     """
     if not folder.jobs:
         raise InvalidRequest(
