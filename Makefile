@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types floors up clean install
+.PHONY: help demo test check format lint types floors up clients clean install
 
 help:  ## What there is to do.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ types: $(STAMP)
 floors: $(STAMP)
 	$(BIN)/lint-imports --config .importlinter
 	$(BIN)/python -m tests.neutrality
+
+clients: $(STAMP)  ## Other people's clients against a live server: some minutes, and 4 GB below build/ the first time.
+	$(BIN)/python -m tests.clients
 
 clean:  ## Remove the environment and caches.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
