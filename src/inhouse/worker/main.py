@@ -6,8 +6,10 @@ so that a crash or an out-of-memory there ends one job and nothing else. It neve
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from inhouse import settings as settings_module
 from inhouse.errors import LeaseLost, StorageFull, Unavailable
@@ -24,6 +25,8 @@ from inhouse.jobs.placement import Held, WorkerRoom, choose
 from inhouse.schema import Job
 from inhouse.settings import Settings
 from inhouse.store.db import Database
+from inhouse.worker import ends
+from inhouse.worker.children import Child, Leash
 from inhouse.worker.parent import end_with_parent
 from inhouse.worker.replica import held_replica
 from inhouse.worker.room import sweep_scratch
@@ -36,18 +39,10 @@ CLAIM_S = 2.0
 """How often a claim is made though nothing waits: it also ends jobs that have used up their attempts."""
 STOP_GRACE_S = 10.0
 """How long a child may take to end after SIGTERM."""
-
-
-@dataclass(slots=True)
-class Child:
-    """A job running in a process of its own."""
-
-    job: Job
-    process: subprocess.Popen[bytes]
-    renew_at: float
-    lease_ends: float
-    is_stopping: bool = field(default=False)
-    """Told to end so that another base can have its slot."""
+LONGEST_POLL_S = 5.0
+"""While the store is away the queue is looked at ever more rarely, up to this, and no two workers in step."""
+MAX_DEVICE_FAULTS = 2
+"""A worker whose device failed this often takes no more jobs."""
 
 
 class Worker:
@@ -60,21 +55,34 @@ class Worker:
         self.db = db
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.children: dict[str, Child] = {}
+        self.device_faults = 0
         self._clock = clock
         self._stopping = threading.Event()
         self._claim_at = 0.0
+        self._owed: list[Child] = []
+        """Children that have ended, whose jobs the store has not taken back yet."""
+        self._device_note = settings.run_dir / f"device-{os.getpid()}"
+        """Where children write which device they found: those that follow must have the same."""
 
     def run(self) -> None:
         """Works until told to stop; then gives every job back."""
         log.info("worker %s is ready", self.name)
+        self._device_note.unlink(missing_ok=True)  # of an earlier process by this number
+        leash = Leash(lambda: list(self.children.values()), self._clock)
+        leash.start()
         self._sweep()
+        wait_s = POLL_S
         while not self._stopping.is_set():
             try:
                 self.turn()
+                wait_s = POLL_S
             except (Unavailable, StorageFull) as e:
                 log.warning("the store does not answer; trying again: %s", e)
-            self._stopping.wait(POLL_S)
+                wait_s = min(2 * wait_s, LONGEST_POLL_S, self.settings.lease_s / 3)
+            self._stopping.wait(POLL_S if wait_s == POLL_S else jittered(wait_s))
         self._give_back()
+        leash.stop()
+        self._device_note.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Asks `run` to end; safe from signal handlers and other threads."""
@@ -84,9 +92,12 @@ class Worker:
         """One look at everything: the ended, the leases, the queue."""
         self._reap()
         self._renew()
+        self._settle()
         self._claim()
 
     def _claim(self) -> None:
+        if self.device_faults >= MAX_DEVICE_FAULTS:
+            return
         waiting = queue.waiting(self.db)
         now = self._clock()
         if not waiting and now < self._claim_at:
@@ -102,7 +113,7 @@ class Worker:
                 child.process.terminate()
         job = queue.claim(self.db, self.name, placement.kinds, self.settings.lease_s)
         if job is not None:
-            self._start(job)
+            self._start(job, now)
 
     def _room(self, *, ask: bool = False) -> WorkerRoom:
         held = tuple(
@@ -119,24 +130,22 @@ class Worker:
         except (Unavailable, StorageFull) as e:
             log.warning("folders of ended jobs stay for now: %s", e)
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job, claimed_at: float) -> None:
         if (
             job.id in self.children
         ):  # our own lease lapsed unnoticed, as after a suspend: never two of one job
-            self._kill(self.children.pop(job.id))
+            self.children.pop(job.id).kill()
         log.info("%s %s: attempt %d, fence %d", job.kind, job.id, job.attempts, job.fence)
         process = subprocess.Popen(
-            [sys.executable, "-m", "inhouse.worker.child", job.id, str(job.fence)],
+            [sys.executable, "-m", "inhouse.worker.child", job.id, str(job.fence), str(self._device_note)],
             stdin=subprocess.PIPE,
             env={**os.environ, **self.settings.environment()},
         )
-        now = self._clock()
-        self.children[job.id] = Child(
-            job, process, now + self.settings.lease_s / 3, now + self.settings.lease_s
-        )
+        lease_s = self.settings.lease_s
+        self.children[job.id] = Child(job, process, claimed_at + lease_s / 3, claimed_at + lease_s)
 
     def _renew(self) -> None:
-        """Extends leases; a child whose lease is lost, or ran out unrenewed, is killed before it can do harm."""
+        """Extends leases. A child whose lease is another's is killed; one whose ran out, the leash has killed."""
         for child in list(self.children.values()):
             now = self._clock()
             if now < child.renew_at:
@@ -144,58 +153,75 @@ class Worker:
             try:
                 is_ours = queue.heartbeat(self.db, child.job.id, child.job.fence, self.settings.lease_s)
             except (Unavailable, StorageFull) as e:
-                if now < child.lease_ends:
-                    log.warning("heartbeat of %s failed, lease runs on: %s", child.job.id, e)
-                    continue
-                is_ours = False
+                log.warning("heartbeat of %s failed, lease runs on: %s", child.job.id, e)
+                child.renew_at = now + jittered(min(1.0, self.settings.lease_s / 10))
+                continue
             if is_ours:
                 child.renew_at = now + self.settings.lease_s / 3
                 child.lease_ends = now + self.settings.lease_s
             elif child.process.poll() is None:
                 log.info("%s is no longer ours: cancelled, or taken over", child.job.id)
                 del self.children[child.job.id]
-                self._kill(child)
+                child.kill()
                 self._sweep()
             else:
                 child.renew_at = now + self.settings.lease_s  # it ended by itself: the next turn buries it
 
-    def _kill(self, child: Child) -> None:
-        child.process.kill()
-        child.process.communicate()  # waits, and closes the pipe that tied it to us
-
     def _reap(self) -> None:
-        """Buries children that have ended; one that ended badly goes back to the queue at once."""
+        """Buries children that have ended; the job of one that ended badly is owed to the queue."""
         for child in list(self.children.values()):
             code = child.process.poll()
             if code is None:
                 continue
             child.process.communicate()
             del self.children[child.job.id]
-            if code == 0:
+            if code == ends.DONE:
                 continue
             log.error("%s %s died with exit code %d", child.job.kind, child.job.id, code)
-            try:
-                queue.release(self.db, child.job.id, child.job.fence, crashed=not child.is_stopping)
-            except LeaseLost:
-                pass  # cancelled, or ended by the child just before it died
-            except (Unavailable, StorageFull) as e:
-                log.warning("%s waits for its lease to end: %s", child.job.id, e)
+            if code == ends.DEVICE_LOST:
+                self._device_failed(child.job)
+            self._owed.append(child)
+
+    def _settle(self) -> None:
+        """Gives owed jobs back to the queue; while the store is away they stay owed, or lapse with their lease."""
+        for child in list(self._owed):
+            is_blameless = child.is_stopping or child.process.returncode == ends.SMALLER
+            # its lease is lost where it was cancelled, taken over, or ended by the child just before that died
+            with contextlib.suppress(LeaseLost):
+                queue.release(self.db, child.job.id, child.job.fence, crashed=not is_blameless)
+            self._owed.remove(child)
+
+    def _device_failed(self, job: Job) -> None:
+        self.device_faults += 1
+        log.error("%s: the device failed, for the %d. time here", job.id, self.device_faults)
+        if self.device_faults >= MAX_DEVICE_FAULTS:
+            log.error(
+                "the device is fenced off: this worker takes no more jobs. Look at the device (`inhouse doctor`), then "
+                "restart the worker; to work without it, set device = cpu."
+            )
 
     def _give_back(self) -> None:
         """Ends every child and returns its job to the queue, where the next worker resumes it."""
         for child in self.children.values():
+            child.is_stopping = True
             child.process.terminate()
         deadline = self._clock() + STOP_GRACE_S
         for child in self.children.values():
             try:
                 child.process.wait(max(0.1, deadline - self._clock()))
             except subprocess.TimeoutExpired:
-                self._kill(child)
-            try:
-                queue.release(self.db, child.job.id, child.job.fence)
-            except (LeaseLost, Unavailable, StorageFull) as e:
-                log.info("%s had ended, or could not be given back: %s", child.job.id, e)
+                child.kill()
+            self._owed.append(child)
         self.children.clear()
+        try:
+            self._settle()
+        except (Unavailable, StorageFull) as e:
+            log.info("%d jobs could not be given back: %s", len(self._owed), e)
+
+
+def jittered(wait_s: float) -> float:
+    """About as long, but no two workers alike: those that lost one store must not come back to it in step."""
+    return wait_s * random.uniform(0.5, 1.5)
 
 
 def main() -> int:
