@@ -179,7 +179,8 @@ def _roll_back(start: _Start, optimizer: Optimizer, health: _Health) -> int:
     if health.rollbacks >= MAX_ROLLBACKS:
         raise Diverged(
             f"The loss was not finite {MAX_SKIPS_IN_A_ROW} steps in a row, or the weights were not, and "
-            f"{MAX_ROLLBACKS} rollbacks to lower learning rates did not mend it. Lower learning_rate, and look for broken rows.",
+            f"{MAX_ROLLBACKS} rollbacks to lower learning rates did not mend it. Lower learning_rate, and look for "
+            "broken rows.",
         )
     health.rollbacks += 1
     health.skips_in_a_row = 0

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from inhouse import settings as settings_module
 from inhouse.errors import LeaseLost, StorageFull, Unavailable
@@ -33,6 +33,8 @@ from inhouse.worker.room import sweep_scratch
 
 log = logging.getLogger(__name__)
 
+CHILD = (sys.executable, "-m", "inhouse.worker.child")
+"""What a job runs in; its id, its fence and where devices are noted follow."""
 POLL_S = 0.2
 """How often the queue is looked at: a job waits at most this long for a free worker."""
 CLAIM_S = 2.0
@@ -49,7 +51,12 @@ class Worker:
     """One worker process: a few slots, each with at most one child."""
 
     def __init__(
-        self, settings: Settings, db: Database, *, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        db: Database,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        command: Sequence[str] = CHILD,
     ) -> None:
         self.settings = settings
         self.db = db
@@ -57,6 +64,7 @@ class Worker:
         self.children: dict[str, Child] = {}
         self.device_faults = 0
         self._clock = clock
+        self._command = command
         self._stopping = threading.Event()
         self._claim_at = 0.0
         self._owed: list[Child] = []
@@ -137,7 +145,7 @@ class Worker:
             self.children.pop(job.id).kill()
         log.info("%s %s: attempt %d, fence %d", job.kind, job.id, job.attempts, job.fence)
         process = subprocess.Popen(
-            [sys.executable, "-m", "inhouse.worker.child", job.id, str(job.fence), str(self._device_note)],
+            [*self._command, job.id, str(job.fence), str(self._device_note)],
             stdin=subprocess.PIPE,
             env={**os.environ, **self.settings.environment()},
         )
