@@ -238,7 +238,7 @@ def test_a_history_torn_by_a_kill_is_cut_at_its_last_whole_line(tmp_path: Path) 
 
 
 def test_a_short_run_breaks_no_promise(tmp_path: Path) -> None:
-    """Faults 1, 2, 5, 6 and 16: all of them at random, for some seconds, on SQLite; `make chaos` is the long one."""
+    """Faults 1, 2, 5, 6 and 16: all of them at random for some seconds; `make chaos` is the long one."""
     command = [sys.executable, "-m", "benchmarks.chaos", "--folder", str(tmp_path / "run")]
     options = ["--seconds", "8", "--pause-s", "1", "--clients", "2", "--seed", "7"]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -29,9 +29,9 @@ def test_a_docstring_begins_with_its_numbers() -> None:
     [
         (("| 2 |", "| 3 |"), "once, in order"),
         (("test_there", "test_gone"), "test_gone is not there"),
-        (("`a/test_a.py::test_there`", ""), "neither a test nor why"),
+        (("`a/test_a.py::test_there`<br>", ""), "test_there is not named"),
         (("not automated: no device", "not automated: "), "neither a test nor why"),
-        (("<br>`a/test_a.py::test_two`", ""), "test_two is not named"),
+        (("`a/test_a.py::test_there`<br>`a/test_a.py::test_two`", ""), "neither a test nor why"),
         (("not automated: no device", "`a/test_a.py::test_there`"), "is not there, or is not its"),
     ],
 )

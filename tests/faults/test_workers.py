@@ -79,7 +79,7 @@ class Reader(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        body = {"model": "tiny", "stream": True, "max_tokens": 240}
+        body = {"model": "tiny", "stream": True, "max_tokens": 200}
         body["messages"] = [{"role": "user", "content": "hello"}]  # type: ignore[assignment]
         headers = {"authorization": f"Bearer {self.house.key}"}
         try:
@@ -134,7 +134,7 @@ def freeze_outside_a_write(house: House, pids: list[int]) -> bool:
 
 
 def test_a_process_frozen_past_its_lease_and_woken_changes_nothing(own: House) -> None:
-    """Fault 5: the job has moved on, so who wakes publishes nothing and is put down; see the controls below."""
+    """Fault 5: the job has moved on, so who wakes publishes nothing and is put down; its controls are the queue's."""
     own.start()
     undisturbed = own.ended(own.submit("tiny", ROWS, **HYPERPARAMETERS))
     job = own.submit("tiny", ROWS, **HYPERPARAMETERS)

@@ -92,6 +92,7 @@ def test_training_from_scratch_is_a_pure_function_of_the_seed(family: str, tmp_p
 
 
 def test_a_run_killed_at_random_steps_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    """Fault 2: killed three times at random, and taken up from what the checkpoint holds."""
     folder = base_folder(tmp_path / "base")
     run(folder, tmp_path / "undisturbed")
     work = tmp_path / "killed"
@@ -131,7 +132,7 @@ def wait_for_checkpoints(work: Path, child: subprocess.Popen[bytes], rng: random
 
 
 def test_a_resume_that_forgets_the_moments_ends_with_other_bytes(tmp_path: Path) -> None:
-    """The control: what the checkpoint holds is needed, so the test above can fail."""
+    """Fault 2: the control: what the checkpoint holds is needed, so the test above can fail."""
     folder = base_folder(tmp_path / "base")
     run(folder, tmp_path / "undisturbed", epochs=6)
     decoder = load_base(folder)
