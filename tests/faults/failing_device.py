@@ -36,6 +36,9 @@ def fail_at(step: int) -> None:
 if __name__ == "__main__":
     folder, step, times, job_id, fence, note = sys.argv[1:]
     accelerator.install()
+    torch.accelerator.synchronize = lambda device=None: (
+        None
+    )  # it has no queue to wait for, and says so as an error
     failures = Path(folder) / "failures"
     failed = len(failures.read_text().splitlines()) if failures.exists() else 0
     if failed < int(times):

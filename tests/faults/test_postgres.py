@@ -22,7 +22,7 @@ from tests.house.house import until
 from tests.postgres import Cluster
 from tests.server.house import House, engine, house
 
-LONG = {"epochs": 100, "batch_size": 2, "checkpoint_every": 20}
+LONG = {"epochs": 30, "batch_size": 2, "checkpoint_every": 20}
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ class Workshop:
         folder = self.settings.scratch_dir / job_id / "checkpoints"
         return sorted(f.name for f in folder.glob("step-*")) if folder.exists() else []
 
-    def ended(self, job_id: str, limit_s: float = 90.0) -> Job:
+    def ended(self, job_id: str, limit_s: float = 150.0) -> Job:
         over = ("succeeded", "failed", "cancelled")
         found = until(lambda: (j := self.job(job_id)).state in over and j, f"{job_id} ends", limit_s)
         assert isinstance(found, Job)

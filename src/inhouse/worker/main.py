@@ -69,13 +69,13 @@ class Worker:
         self._claim_at = 0.0
         self._owed: list[Child] = []
         """Children that have ended, whose jobs the store has not taken back yet."""
-        self._device_note = settings.run_dir / f"device-{os.getpid()}"
+        self.device_note = settings.run_dir / f"device-{os.getpid()}"
         """Where children write which device they found: those that follow must have the same."""
+        self.device_note.unlink(missing_ok=True)  # of an earlier process by this number
 
     def run(self) -> None:
         """Works until told to stop; then gives every job back."""
         log.info("worker %s is ready", self.name)
-        self._device_note.unlink(missing_ok=True)  # of an earlier process by this number
         leash = Leash(lambda: list(self.children.values()), self._clock)
         leash.start()
         self._sweep()
@@ -90,7 +90,7 @@ class Worker:
             self._stopping.wait(POLL_S if wait_s == POLL_S else jittered(wait_s))
         self._give_back()
         leash.stop()
-        self._device_note.unlink(missing_ok=True)
+        self.device_note.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Asks `run` to end; safe from signal handlers and other threads."""
@@ -145,7 +145,7 @@ class Worker:
             self.children.pop(job.id).kill()
         log.info("%s %s: attempt %d, fence %d", job.kind, job.id, job.attempts, job.fence)
         process = subprocess.Popen(
-            [*self._command, job.id, str(job.fence), str(self._device_note)],
+            [*self._command, job.id, str(job.fence), str(self.device_note)],
             stdin=subprocess.PIPE,
             env={**os.environ, **self.settings.environment()},
         )
@@ -218,7 +218,8 @@ class Worker:
             try:
                 child.process.wait(max(0.1, deadline - self._clock()))
             except subprocess.TimeoutExpired:
-                child.kill()
+                child.process.kill()
+            child.process.communicate()  # waits, and closes the pipe that tied it to us
             self._owed.append(child)
         self.children.clear()
         try:
