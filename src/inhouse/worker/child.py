@@ -17,11 +17,12 @@ from sqlalchemy import Connection
 
 from inhouse import device as devices
 from inhouse import settings as settings_module
-from inhouse.errors import BadRows, Diverged, InhouseError, LeaseLost, StorageFull, StoreBusy
+from inhouse.errors import BadRows, Diverged, InhouseError, InvalidRequest, LeaseLost, StorageFull, StoreBusy
 from inhouse.jobs import queue
 from inhouse.schema import Job, JobFault
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
+from inhouse.store.migrations import require_current
 from inhouse.store.records import jobs as records
 from inhouse.worker import ends
 from inhouse.worker.context import Context
@@ -47,9 +48,14 @@ def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
 
     def look() -> Job:
         with db.read() as conn:
+            require_current(conn)
             return records.get(conn, None, job_id)
 
-    job = patiently(look)
+    try:
+        job = patiently(look)
+    except InvalidRequest as e:
+        log.error("%s is left alone: %s", job_id, e.message)
+        return ends.OTHER_RELEASE
     scratch = settings.scratch_dir / job_id
     context = Context(settings, db, Artifacts(settings.artifacts_dir), job, fence, scratch)
     try:

@@ -19,12 +19,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from inhouse import settings as settings_module
-from inhouse.errors import LeaseLost, StorageFull, Unavailable
+from inhouse.errors import InvalidRequest, LeaseLost, StorageFull, Unavailable
 from inhouse.jobs import queue
 from inhouse.jobs.placement import Held, WorkerRoom, choose
 from inhouse.schema import Job
 from inhouse.settings import Settings
 from inhouse.store.db import Database
+from inhouse.store.migrations import require_current
+from inhouse.store.private import make_private
 from inhouse.worker import ends
 from inhouse.worker.children import Child, Leash
 from inhouse.worker.parent import end_with_parent
@@ -74,23 +76,26 @@ class Worker:
         self.device_note.unlink(missing_ok=True)  # of an earlier process by this number
 
     def run(self) -> None:
-        """Works until told to stop; then gives every job back."""
+        """Works until told to stop; then gives every job back. Raises InvalidRequest where the database is, or
+        becomes, one of another release: what this worker would write there, nobody may rely on."""
         log.info("worker %s is ready", self.name)
         leash = Leash(lambda: list(self.children.values()), self._clock)
         leash.start()
-        self._sweep()
         wait_s = POLL_S
-        while not self._stopping.is_set():
-            try:
-                self.turn()
-                wait_s = POLL_S
-            except (Unavailable, StorageFull) as e:
-                log.warning("the store does not answer; trying again: %s", e)
-                wait_s = min(2 * wait_s, LONGEST_POLL_S, self.settings.lease_s / 3)
-            self._stopping.wait(POLL_S if wait_s == POLL_S else jittered(wait_s))
-        self._give_back()
-        leash.stop()
-        self.device_note.unlink(missing_ok=True)
+        try:
+            self._sweep()
+            while not self._stopping.is_set():
+                try:
+                    self.turn()
+                    wait_s = POLL_S
+                except (Unavailable, StorageFull) as e:
+                    log.warning("the store does not answer; trying again: %s", e)
+                    wait_s = min(2 * wait_s, LONGEST_POLL_S, self.settings.lease_s / 3)
+                self._stopping.wait(POLL_S if wait_s == POLL_S else jittered(wait_s))
+        finally:
+            self._give_back()
+            leash.stop()
+            self.device_note.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Asks `run` to end; safe from signal handlers and other threads."""
@@ -111,6 +116,7 @@ class Worker:
         if not waiting and now < self._claim_at:
             return
         self._claim_at = now + CLAIM_S
+        self._require_own_schema()
         is_tight = any(w.kind == "serve" for w in waiting) and self._room().free("serve") == 0
         placement = choose(self._room(ask=is_tight), waiting)
         for job_id in placement.stop:
@@ -123,6 +129,10 @@ class Worker:
         if job is not None:
             self._start(job, now)
 
+    def _require_own_schema(self) -> None:
+        with self.db.read() as conn:
+            require_current(conn)
+
     def _room(self, *, ask: bool = False) -> WorkerRoom:
         held = tuple(
             held_replica(self.db, c.job)
@@ -134,6 +144,7 @@ class Worker:
 
     def _sweep(self) -> None:
         try:
+            self._require_own_schema()
             sweep_scratch(self.db, self.settings.scratch_dir)
         except (Unavailable, StorageFull) as e:
             log.warning("folders of ended jobs stay for now: %s", e)
@@ -186,6 +197,10 @@ class Worker:
             if code == ends.DONE:
                 continue
             log.error("%s %s died with exit code %d", child.job.kind, child.job.id, code)
+            if (
+                code == ends.OTHER_RELEASE
+            ):  # the files on disk are not those that this process was started from
+                self.stop()
             if code == ends.DEVICE_LOST:
                 self._device_failed(child.job)
             self._owed.append(child)
@@ -193,7 +208,7 @@ class Worker:
     def _settle(self) -> None:
         """Gives owed jobs back to the queue; while the store is away they stay owed, or lapse with their lease."""
         for child in list(self._owed):
-            is_blameless = child.is_stopping or child.process.returncode == ends.SMALLER
+            is_blameless = child.is_stopping or child.process.returncode in ends.BLAMELESS
             # its lease is lost where it was cancelled, taken over, or ended by the child just before that died
             with contextlib.suppress(LeaseLost):
                 queue.release(self.db, child.job.id, child.job.fence, crashed=not is_blameless)
@@ -240,9 +255,18 @@ def main() -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    try:
+        make_private(settings.data_dir)
+    except InvalidRequest as e:
+        log.error("this worker cannot start: %s", e.message)
+        return 1
     worker = Worker(settings, Database(settings.database))
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     signal.signal(signal.SIGINT, lambda *_: worker.stop())
     end_with_parent(worker.stop)
-    worker.run()
+    try:
+        worker.run()
+    except InvalidRequest as e:
+        log.error("this worker ends: %s", e.message)
+        return 1
     return 0
