@@ -117,7 +117,7 @@ def test_without_the_check_an_old_worker_takes_jobs_of_a_newer_database_control(
     job = submitted(db)
     worker.turn()
     assert job_of(db, job.id).state == "running"
-    worker._kill(worker.children[job.id])
+    worker.children[job.id].kill()
 
 
 @pytest.mark.parametrize("guarded", [True, False])
