@@ -22,7 +22,8 @@ from inhouse.store.migrations import NEWEST, migrate
 from inhouse.store.records import jobs as records
 from inhouse.store.records import projects
 from inhouse.worker import main as worker_main
-from inhouse.worker.main import OTHER_RELEASE, Worker
+from inhouse.worker.ends import OTHER_RELEASE
+from inhouse.worker.main import Worker
 from tests.store.revisions import ADD_COLUMN, ADD_TABLE, FAIL, NEXT, next_release
 
 COMMIT = 'conn.exec_driver_sql("COMMIT")'
@@ -116,7 +117,7 @@ def test_without_the_check_an_old_worker_takes_jobs_of_a_newer_database_control(
     job = submitted(db)
     worker.turn()
     assert job_of(db, job.id).state == "running"
-    worker._kill(worker.children[job.id])
+    worker.children[job.id].kill()
 
 
 @pytest.mark.parametrize("guarded", [True, False])

@@ -151,7 +151,8 @@ async def create(request: Request) -> Response:
         card = bases.find(conn, who.project, asked.model)
         return card, memory.find(conn, who, card, asked.x_memory)
 
-    card, known = await gw.store.read(ask)
+    question = ("chat", who.project, asked.model, asked.x_memory is None)
+    card, known = await gw.store.believed(question, ask, keep=lambda found: found[1] is None)
     id, call = begin(request, asked, card, known)
     created = int(time.time())
     if asked.stream:
