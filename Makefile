@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types floors up chaos clean install
+.PHONY: help demo test offline check format lint types floors up clients chaos clean install
 
 help:  ## What there is to do.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ demo: $(STAMP)  ## Teach the embedded base an invented company, and ask it: befo
 test: $(STAMP)  ## Every test.
 	$(PYTEST)
 
+offline: $(STAMP)  ## Every test, where there is no network but loopback.
+	unshare -rn $(BIN)/python -m tests.offline $(PYTEST)
+
 check: $(STAMP) format lint types floors  ## What CI runs: format, lint, types, floors, tests.
 	$(PYTEST)
 
@@ -43,6 +46,9 @@ types: $(STAMP)
 floors: $(STAMP)
 	$(BIN)/lint-imports --config .importlinter
 	$(BIN)/python -m tests.neutrality
+
+clients: $(STAMP)  ## Other people's clients against a live server: some minutes, and 4 GB below build/ the first time.
+	$(BIN)/python -m tests.clients
 
 # A stopped run goes on when it is given its folder: make chaos CHAOS=/tmp/chaos-...
 CHAOS ?= /tmp/chaos-$(shell date +%s)

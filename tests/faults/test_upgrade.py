@@ -176,3 +176,23 @@ def test_programs_of_the_release_before_say_so_and_end(newer: tuple[Settings, Da
         assert done.returncode == code, (program, done.stderr)
         assert f"The database has schema {NEXT}" in done.stderr, program
     assert job_of(db, claimed.id).state == "running"
+
+
+def test_a_worker_whose_job_finds_another_release_gives_it_back_and_ends(
+    db: Database, tmp_path: Path
+) -> None:
+    """Fault 37: the files on disk, from which a job's process starts, are of another release than the database."""
+    settings = Settings(data_dir=tmp_path, database_url=db_url(db))
+    job = submitted(db)
+    worker = Worker(settings, db)
+    worker.turn()
+    with db.write() as conn:
+        conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert worker.children[job.id].process.wait(60) == OTHER_RELEASE
+    worker._reap()
+    assert (job_of(db, job.id).state, job_of(db, job.id).attempts) == ("queued", 0), "no attempt of the job's"
+    assert worker._stopping.is_set()
+
+
+def db_url(db: Database) -> str:
+    return db._writer.url.render_as_string(hide_password=False)

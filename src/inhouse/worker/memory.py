@@ -56,7 +56,7 @@ def tune_memory(context: Context, spec: TuneSpec, report: Report) -> None:
     began = time.process_time()
     with context.db.read() as conn:
         card = models.get(conn, context.job.project, spec.base)
-    base = open_base(card, context.artifacts, context.settings)
+    base = open_base(card, context.artifacts, context.settings, db=context.db)
     given = _facts(context, spec, base)
     report.say(
         f"{len(given.facts)} facts"

@@ -55,7 +55,7 @@ def tune(context: Context) -> None:
 
     card = patiently(look)
     full = spec.method == "full"
-    base = open_base(card, context.artifacts, context.settings)
+    base = open_base(card, context.artifacts, context.settings, db=context.db)
     training = _examples(context, base, spec.training, spec.training_name)
     held_out = _examples(context, base, spec.validation, spec.validation_name) if spec.validation else []
     recipe = resolve(spec, base.decoder.config, parameters=base.decoder.parameters, examples=len(training))

@@ -168,7 +168,8 @@ async def _chunks(call: Call, asked: CompletionRequest, id: str, created: int) -
             if asked.logprobs is not None:
                 choice["logprobs"] = _logprobs(delta.logprobs or (), asked.logprobs, offsets[index])
                 offsets[index] += sum(len(t.token) for t in delta.logprobs or ())
-            out.append(b"data: " + orjson.dumps(fixed | {"choices": [choice]}) + b"\n\n")
+            counts = {"usage": usage_wire(call.usage)} if asked.wants_counts else {}
+            out.append(b"data: " + orjson.dumps(fixed | counts | {"choices": [choice]}) + b"\n\n")
         if out:
             yield b"".join(out)
     if asked.wants_usage:
