@@ -28,6 +28,7 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
 from inhouse.store.records import banks, facts, keys, models, projects, replicas
+from inhouse.worker.replica import engine_stats
 
 from .socket_engine import BASE_DIGEST
 
@@ -67,13 +68,12 @@ class House:
             )
 
     def engine_numbers(self) -> dict[str, float]:
-        """What the engine counts, asked through the server's metrics."""
-        text = self.client(self.admin).get("/metrics").text
-        found = {}
-        for line in text.splitlines():
-            if line.startswith("inhouse:engine{"):
-                name = line.split(',name="')[1].split('"')[0]
-                found[name] = float(line.rsplit(" ", 1)[1])
+        """What the engines that run count, asked at their sockets."""
+        with self.db.read() as conn:
+            alive = replicas.alive(conn)
+        found: dict[str, float] = {}
+        for replica in alive:
+            found |= engine_stats(replica.address) or {}
         return found
 
 

@@ -98,8 +98,13 @@ def find_or_start(settings: Settings, *, timeout_s: float = START_TIMEOUT_S) -> 
 
 
 def is_ready(running: Running) -> bool:
-    """Whether it takes new work."""
-    return _status(running.address, "/ready") == 200
+    """Whether it takes requests: it may still wait for its worker, or load its base; requests wait for that, too."""
+    try:
+        told = _get(running.address, "/ready").json()
+        well = {check["name"] for check in told["checks"] if check["ok"]}
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError):
+        return False
+    return {"accepting", "database", "schema"} <= well
 
 
 def make_folders(settings: Settings) -> None:
@@ -151,11 +156,15 @@ def _recorded(file: Path) -> Running | None:
 
 def _status(address: Address, path: str) -> int | None:
     """The status of the reply at an address; None when there is none."""
-    headers = {"authorization": f"Bearer {address.key}"}
     try:
-        return int(httpx2.get(address.url + path, headers=headers, timeout=2.0, trust_env=False).status_code)
+        return int(_get(address, path).status_code)
     except (httpx2.HTTPError, httpx2.InvalidURL):
         return None
+
+
+def _get(address: Address, path: str) -> httpx2.Response:
+    headers = {"authorization": f"Bearer {address.key}"}
+    return httpx2.get(address.url + path, headers=headers, timeout=2.0, trust_env=False)
 
 
 def _start(settings: Settings) -> subprocess.Popen[bytes]:

@@ -7,7 +7,8 @@ Leases are read off the database's clock. It knows no kind of job from another, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import sqlalchemy as sa
 
@@ -66,6 +67,33 @@ def waiting(db: Database) -> list[Waiting]:
         query = sa.select(jobs.c.id, jobs.c.kind, jobs.c.spec).where(_is_waiting(conn, jobs.c))
         rows = conn.execute(query.order_by(jobs.c.seq)).all()
     return [Waiting(job=row.id, kind=row.kind, base=row.spec.get("base")) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The jobs of one kind that nobody works at, and those that somebody does."""
+
+    waiting: int
+    oldest_s: float
+    """How long ago the oldest was made, or its worker fell silent, in seconds; 0 where none waits."""
+    running: int
+
+
+def lines(conn: sa.Connection) -> dict[JobKind, Line]:
+    """How the queue stands, by kind. A job whose worker fell silent waits."""
+    clock = now(conn)
+    held = sa.and_(jobs.c.state == "running", jobs.c.lease_until >= clock)
+    query = sa.select(
+        jobs.c.kind,
+        sa.func.sum(sa.case((held, 0), else_=1)),
+        sa.func.min(sa.case((held, None), else_=sa.func.coalesce(jobs.c.lease_until, jobs.c.created_at))),
+        sa.func.sum(sa.case((held, 1), else_=0)),
+        sa.func.max(clock),
+    ).where(jobs.c.state.in_(("queued", "running")))
+    found = {kind: Line(0, 0.0, 0) for kind in get_args(JobKind)}
+    for kind, waiting, oldest, running, at in conn.execute(query.group_by(jobs.c.kind)):
+        found[kind] = Line(int(waiting), 0.0 if oldest is None else max(0.0, at - oldest), int(running))
+    return found
 
 
 def heartbeat(db: Database, job_id: str, fence: int, lease_s: float) -> bool:

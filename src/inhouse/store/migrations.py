@@ -32,18 +32,18 @@ def migrate(
     steps = MIGRATIONS if migrations is None else migrations
     with db.write() as conn:
         lock(conn, "migrate")
-        version = _version(conn)
-        if version > len(steps):
+        found = version(conn)
+        if found > len(steps):
             raise InvalidRequest(
-                f"The database has schema {version}, this release knows up to {len(steps)}: a newer one "
+                f"The database has schema {found}, this release knows up to {len(steps)}: a newer one "
                 "wrote it. Run that release, or restore the backup made before the schema was changed.",
                 code="newer_schema",
             )
-        if 0 < version < len(steps) and db.file is not None:
-            _back_up(db.file, backup_dir or db.file.parent, version)
-        for step in steps[version:]:
+        if 0 < found < len(steps) and db.file is not None:
+            _back_up(db.file, backup_dir or db.file.parent, found)
+        for step in steps[found:]:
             step(conn)
-        if version < len(steps):
+        if found < len(steps):
             conn.execute(sa.text("DELETE FROM schema_version"))
             conn.execute(
                 sa.text("INSERT INTO schema_version (version) VALUES (:version)"), {"version": len(steps)}
@@ -51,7 +51,8 @@ def migrate(
     return len(steps)
 
 
-def _version(conn: sa.Connection) -> int:
+def version(conn: sa.Connection) -> int:
+    """The schema's number; 0 is none yet."""
     if not sa.inspect(conn).has_table("schema_version"):
         return 0
     return int(conn.execute(sa.text("SELECT version FROM schema_version")).scalar_one())
@@ -303,4 +304,23 @@ _APPEND_ONLY = {
 """Whoever may change the schema may drop these; then the chain of hashes tells."""
 
 
-MIGRATIONS: list[Migration] = [_0001_first, _0002_facts, _0003_pins, _0004_fingerprints, _0005_accounts]
+def _0006_workers(conn: sa.Connection) -> None:
+    _run(
+        conn,
+        """
+        CREATE TABLE workers (
+            id TEXT NOT NULL PRIMARY KEY, started_at DOUBLE PRECISION NOT NULL,
+            seen_at DOUBLE PRECISION NOT NULL, leases_lost BIGINT NOT NULL, processes_died BIGINT NOT NULL
+        );
+        """,
+    )
+
+
+MIGRATIONS: list[Migration] = [
+    _0001_first,
+    _0002_facts,
+    _0003_pins,
+    _0004_fingerprints,
+    _0005_accounts,
+    _0006_workers,
+]

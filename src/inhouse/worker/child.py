@@ -14,6 +14,7 @@ import traceback
 
 from sqlalchemy import Connection
 
+from inhouse import logs
 from inhouse import settings as settings_module
 from inhouse.errors import BadRows, Diverged, InhouseError, LeaseLost, StorageFull, StoreBusy
 from inhouse.jobs import queue
@@ -33,9 +34,7 @@ def main(job_id: str, fence: int) -> int:
     """Runs one job to its end."""
     os.umask(0o077)
     settings = settings_module.load()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings.log_level, settings.log_format, "job", job=job_id)
     end_with_parent(lambda: os._exit(1))
     db = Database(settings.database)
     with db.read() as conn:
@@ -43,7 +42,8 @@ def main(job_id: str, fence: int) -> int:
     scratch = settings.scratch_dir / job_id
     context = Context(settings, db, Artifacts(settings.artifacts_dir), job, fence, scratch)
     try:
-        _run(context)
+        with logs.about(project=job.project):
+            _run(context)
     except LeaseLost:
         log.info("%s: the claim has passed on; stopping", job_id)
         return 0

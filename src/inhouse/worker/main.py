@@ -17,13 +17,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from inhouse import logs
 from inhouse import settings as settings_module
-from inhouse.errors import LeaseLost, StorageFull, Unavailable
+from inhouse.errors import LeaseLost, NotFound, StorageFull, Unavailable
 from inhouse.jobs import queue
 from inhouse.jobs.placement import Held, WorkerRoom, choose
-from inhouse.schema import Job
+from inhouse.schema import TERMINAL_STATES, Job
 from inhouse.settings import Settings
 from inhouse.store.db import Database
+from inhouse.store.records import jobs as records
+from inhouse.store.records import workers
+from inhouse.store.records.workers import WorkerRow
 from inhouse.worker.parent import end_with_parent
 from inhouse.worker.replica import held_replica
 from inhouse.worker.room import sweep_scratch
@@ -63,6 +67,10 @@ class Worker:
         self._clock = clock
         self._stopping = threading.Event()
         self._claim_at = 0.0
+        self._note_at = 0.0
+        self._started_at = 0.0
+        self._leases_lost = 0
+        self._processes_died = 0
 
     def run(self) -> None:
         """Works until told to stop; then gives every job back."""
@@ -82,9 +90,22 @@ class Worker:
 
     def turn(self) -> None:
         """One look at everything: the ended, the leases, the queue."""
+        self._note()
         self._reap()
         self._renew()
         self._claim()
+
+    def _note(self, *, leaves: bool = False) -> None:
+        """Tells the store that this worker is there, or that it goes, and what went wrong on it."""
+        now = self._clock()
+        if now < self._note_at and not leaves:
+            return
+        with self.db.write() as conn:
+            at = self.db.clock(conn)
+            self._started_at = self._started_at or at
+            row = WorkerRow(self.name, self._started_at, at, self._leases_lost, self._processes_died)
+            (workers.leave if leaves else workers.note)(conn, row)
+        self._note_at = now + self.settings.lease_s / 3
 
     def _claim(self) -> None:
         waiting = queue.waiting(self.db)
@@ -153,11 +174,20 @@ class Worker:
                 child.lease_ends = now + self.settings.lease_s
             elif child.process.poll() is None:
                 log.info("%s is no longer ours: cancelled, or taken over", child.job.id)
+                self._leases_lost += not self._is_over(child.job)
                 del self.children[child.job.id]
                 self._kill(child)
                 self._sweep()
             else:
                 child.renew_at = now + self.settings.lease_s  # it ended by itself: the next turn buries it
+
+    def _is_over(self, job: Job) -> bool:
+        """Whether a job has ended, rather than passed to another worker."""
+        try:
+            with self.db.read() as conn:
+                return records.get(conn, None, job.id).state in TERMINAL_STATES
+        except (NotFound, Unavailable, StorageFull):
+            return False
 
     def _kill(self, child: Child) -> None:
         child.process.kill()
@@ -174,6 +204,7 @@ class Worker:
             if code == 0:
                 continue
             log.error("%s %s died with exit code %d", child.job.kind, child.job.id, code)
+            self._processes_died += 1
             try:
                 queue.release(self.db, child.job.id, child.job.fence, crashed=not child.is_stopping)
             except LeaseLost:
@@ -196,15 +227,17 @@ class Worker:
             except (LeaseLost, Unavailable, StorageFull) as e:
                 log.info("%s had ended, or could not be given back: %s", child.job.id, e)
         self.children.clear()
+        try:
+            self._note(leaves=True)
+        except (Unavailable, StorageFull) as e:
+            log.info("that this worker ends could not be noted: %s", e)
 
 
 def main() -> int:
     """Runs a worker with this process's settings until SIGTERM, Ctrl-C, or the end of its standard input."""
     os.umask(0o077)
     settings = settings_module.load()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings.log_level, settings.log_format, "worker")
     worker = Worker(settings, Database(settings.database))
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     signal.signal(signal.SIGINT, lambda *_: worker.stop())
