@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types floors up clean install
+.PHONY: help demo test check fuzz format lint types floors up clean install
 
 help:  ## What there is to do.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ types: $(STAMP)
 floors: $(STAMP)
 	$(BIN)/lint-imports --config .importlinter
 	$(BIN)/python -m tests.neutrality
+
+fuzz: $(STAMP)  ## 10,000 requests made up from the API's own description.
+	$(BIN)/python -W ignore -m tests.server.fuzz 10000 1
 
 clean:  ## Remove the environment and caches.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

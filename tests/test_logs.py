@@ -20,10 +20,9 @@ KEY = "sk-inhouse-canary_0123456789abcdefABCDEF-canary"
 
 
 def record(message: str, *args: object, name: str = "inhouse.x", **extra: object) -> logging.LogRecord:
-    made = logging.getLogger(name).makeRecord(
+    return logging.getLogger(name).makeRecord(
         name, logging.WARNING, "f.py", 1, message, args, None, None, extra or None
     )
-    return made
 
 
 def line(message: str, *args: object, **more: object) -> dict[str, object]:
@@ -47,7 +46,12 @@ def test_a_line_says_whom_it_is_about_and_nothing_unnamed() -> None:
         told = line("x", job="ftjob-1", status=200, prompt="a secret question")
         with logs.about(project="proj_2"):
             assert line("x")["project"] == "proj_2"
-    assert (told["request_id"], told["project"], told["job"], told["status"]) == ("req_1", "proj_1", "ftjob-1", 200)
+    assert (told["request_id"], told["project"], told["job"], told["status"]) == (
+        "req_1",
+        "proj_1",
+        "ftjob-1",
+        200,
+    )
     assert "prompt" not in told and "request_id" not in line("x")
     assert "request_id=req_2" in TextLines("server", {}).format(record("x", request_id="req_2"))
 
@@ -98,14 +102,16 @@ def test_an_exception_is_one_line_with_its_place_and_without_its_words() -> None
 
 
 def test_strangers_further_lines_stay_out() -> None:
-    told = line("Task exception was never retrieved\nfuture: <Task exception=ValueError('a prompt')>", name="asyncio")
+    told = line(
+        "Task exception was never retrieved\nfuture: <Task exception=ValueError('a prompt')>", name="asyncio"
+    )
     assert told["message"] == "Task exception was never retrieved"
     assert line("failed at\n  File x")["message"] == "failed at\n  File x"
 
 
 def test_text_forges_no_line_and_moves_no_cursor() -> None:
     text = TextLines("server", {}).format(record("a\x1b[2J\rb\n2026-01-01T00:00:00Z ERROR forged"))
-    first, second = text.split("\n")
+    _, second = text.split("\n")
     assert "\x1b" not in text and "\r" not in text and second.startswith("    2026")
 
 
@@ -143,9 +149,14 @@ raise RuntimeError("canary")
 def test_everything_a_process_says_is_a_line() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     told = [json.loads(text) for text in done.stderr.splitlines()]
-    assert {one["logger"] for one in told} >= {"py.warnings", "sqlalchemy.pool", "inhouse.uncaught", "inhouse.x"}
-    assert [one["message"] for one in told if one["level"] == "critical"][0].startswith("ended by a fault")
-    assert len([one for one in told if one["level"] == "critical"]) == 2
+    assert {one["logger"] for one in told} >= {
+        "py.warnings",
+        "sqlalchemy.pool",
+        "inhouse.uncaught",
+        "inhouse.x",
+    }
+    last = [one["message"] for one in told if one["level"] == "critical"]
+    assert len(last) == 2 and all(text.startswith("ended by a fault") for text in last)
     assert "canary" not in done.stderr and done.returncode == 1
 
 

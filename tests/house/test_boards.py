@@ -30,9 +30,7 @@ def rules() -> list[dict[str, Any]]:
 def queries() -> list[str]:
     """Every query of the board, its variables' too, and of the alerts."""
     asked = [t["expr"] for panel in board()["panels"] for t in panel.get("targets", ())]
-    asked += [
-        v["query"]["query"] for v in board()["templating"]["list"] if isinstance(v["query"], dict)
-    ]
+    asked += [v["query"]["query"] for v in board()["templating"]["list"] if isinstance(v["query"], dict)]
     return asked + [rule["expr"] for rule in rules()]
 
 

@@ -30,6 +30,7 @@ from inhouse.store.migrations import migrate
 from inhouse.store.records import banks, facts, keys, models, projects, replicas
 from inhouse.worker.replica import engine_stats
 
+from .judge import HEARD, Listening
 from .socket_engine import BASE_DIGEST
 
 ENGINE = Path(__file__).with_name("socket_engine.py")
@@ -216,9 +217,9 @@ def serve_again(folder: Path) -> Iterator[House]:
 
 @contextlib.contextmanager
 def _serving(settings: Settings, db: Database, limits: Limits | None) -> Iterator[Listener]:
-    server = Listener(
-        create_app(settings, db, Artifacts(settings.artifacts_dir), local_key="local", limits=limits)
-    )
+    app = create_app(settings, db, Artifacts(settings.artifacts_dir), local_key="local", limits=limits)
+    app.add_middleware(Listening, heard=HEARD)
+    server = Listener(app)
     listener = listen("127.0.0.1", 0)
     server.config.port = listener.getsockname()[1]
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,9 @@ def test_a_server_s_log_tells_each_reply_and_no_secret(tmp_path: Path) -> None:
             streamed = client.post("/v1/chat/completions", json=asked | {"stream": True}).headers
             client.post("/v1/chat/completions", json=asked | {"model": CANARY})
             client.get("/v1/models", headers={"authorization": f"Bearer {made}"})
-            wrong = client.get("/v1/models?key=canary-in-a-query", headers={"authorization": "Bearer canary-key"})
+            wrong = client.get(
+                "/v1/models?key=canary-in-a-query", headers={"authorization": "Bearer canary-key"}
+            )
             client.get(f"/v1/{made}")
             client.get("/health")
             with socket.create_connection((host, int(port))) as raw:
@@ -45,7 +49,7 @@ def test_a_server_s_log_tells_each_reply_and_no_secret(tmp_path: Path) -> None:
             f"{at['url']}/v1/files", headers={"authorization": f"Bearer {at['key']}"}, trust_env=False
         )
         process.send_signal(signal.SIGTERM)
-        code, out, err = ended(process)
+        code, _, err = ended(process)
     db.dispose()
     assert code == 0 and broken.status_code == 500
     lines = [json.loads(text) for text in err.splitlines()]
@@ -73,9 +77,6 @@ def asked_for_many(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_server_of_client_s_own_keeps_its_file_small(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     script = (
         "import sys\nfrom inhouse import logs\nlogs.FILE_BYTES = 20_000\n"
         "from inhouse.server.main import main\nsys.exit(main(sys.argv[1:]))"

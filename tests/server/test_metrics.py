@@ -77,7 +77,10 @@ def test_jobs_workers_disk_and_limits_are_told(tmp_path: Path) -> None:
         with made.db.write() as conn:
             now = made.db.clock(conn)
             workers.note(conn, WorkerRow("host:1", now - 60, now - 10, 2, 1))
-        until(lambda: value(scraped(made), "inhouse_event_loop_lag_seconds_count") > 0, "the loop's lag is known")
+        until(
+            lambda: value(scraped(made), "inhouse_event_loop_lag_seconds_count") > 0,
+            "the loop's lag is known",
+        )
         until(lambda: ("inhouse_audit_breaks", ()) in scraped(made), "the audit log was looked at")
         seen = scraped(made)
     assert value(seen, "inhouse_limit_refusals_total", limit="requests") == 1
@@ -152,6 +155,8 @@ def test_each_choice_has_a_pace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     for at, choice, count in ((101.0, 0, 1), (101.5, 1, 1), (102.0, 0, 2), (103.5, 1, 1), (104.0, 0, 0)):
         now[0] = at
         clock.tokens(0, choice, count)
-    said = {s.name: s.value for s in next(iter(numbers.between_tokens.collect())).samples if "le" not in s.labels}
+    said = {
+        s.name: s.value for s in next(iter(numbers.between_tokens.collect())).samples if "le" not in s.labels
+    }
     assert said["inhouse_inter_token_latency_seconds_count"] == 2
     assert said["inhouse_inter_token_latency_seconds_sum"] == pytest.approx(0.5 + 2.0)

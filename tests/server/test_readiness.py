@@ -151,7 +151,9 @@ def test_jobs_that_wait_while_none_runs(well: House, monkeypatch: pytest.MonkeyP
     assert failing(well) == {}
 
 
-def test_a_declared_base_that_loads_and_one_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_declared_base_that_loads_and_one_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with house(tmp_path) as made:
         note_worker(made, 0)
         monkeypatch.setattr(made.server.gateway.readiness, "declared", ("seedling",))
@@ -179,17 +181,24 @@ def test_draining(tmp_path: Path) -> None:
     with started(tmp_path, "--drain-s", "5") as process:
         at = told(tmp_path, process)
         headers = {"authorization": f"Bearer {at['key']}"}
-        body = {"model": "seedling", "stream": True, "messages": [{"role": "user", "content": "count 50 0.05"}]}
-        with engine(db, tmp_path), httpx2.Client(timeout=30, trust_env=False, headers=headers) as client:
-            with client.stream("POST", f"{at['url']}/v1/chat/completions", json=body) as stream:
-                next(stream.iter_raw())
-                process.send_signal(signal.SIGTERM)
+        body = {
+            "model": "seedling",
+            "stream": True,
+            "messages": [{"role": "user", "content": "count 50 0.05"}],
+        }
+        with (
+            engine(db, tmp_path),
+            httpx2.Client(timeout=30, trust_env=False, headers=headers) as client,
+            client.stream("POST", f"{at['url']}/v1/chat/completions", json=body) as stream,
+        ):
+            next(stream.iter_raw())
+            process.send_signal(signal.SIGTERM)
 
-                def drains() -> Any:
-                    said = httpx2.get(f"{at['url']}/ready", headers=headers, trust_env=False)
-                    return said if said.json()["status"] == "draining" else None
+            def drains() -> Any:
+                said = httpx2.get(f"{at['url']}/ready", headers=headers, trust_env=False)
+                return said if said.json()["status"] == "draining" else None
 
-                said = until(drains, "it drains")
+            said = until(drains, "it drains")
         assert said.status_code == 503
         (failed,) = [check for check in said.json()["checks"] if not check["ok"]]
         assert failed["name"] == "accepting" and "told to stop" in failed["why"]

@@ -17,6 +17,7 @@ from inhouse import logs
 from inhouse import settings as settings_module
 from inhouse.cli import audit, facts, keys, models, projects
 from inhouse.cli.generate import generate
+from inhouse.cli.status import status
 from inhouse.cli.terminal import (
     Json,
     can_ask,
@@ -263,6 +264,7 @@ def chat(
 
 app.command()(generate)
 app.command()(usage)
+app.command()(status)
 
 
 @app.command()

@@ -73,11 +73,17 @@ class Here:
 
 def find(settings: Settings) -> Running | None:
     """The server that runs for this data folder, if its process lives and its address answers."""
-    running = _recorded(settings.run_dir / "server.json")
-    if running is None or not is_alive(running.pid):
+    running = recorded(settings)
+    if running is None:
         return None
     # The key tells this server from its successor, which may listen on the same port before it says so.
     return running if _status(running.address, "/v1/models") not in (None, 401, 403) else None
+
+
+def recorded(settings: Settings) -> Running | None:
+    """The server that wrote its address down for this data folder, if its process lives; it may not answer."""
+    running = _recorded(settings.run_dir / "server.json")
+    return running if running is not None and is_alive(running.pid) else None
 
 
 def find_or_start(settings: Settings, *, timeout_s: float = START_TIMEOUT_S) -> Running:

@@ -16,17 +16,31 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
-from inhouse.server import admin, audit, body, bundle, figures, health, idempotency, pins, scopes
+from inhouse.server import admin, audit, bundle, figures, health, idempotency, pins, scopes
 from inhouse.server.access import Access
 from inhouse.server.audit_watch import AuditWatch
 from inhouse.server.auth import Auth, Keyring, host_rule
+from inhouse.server.batches import Batches
+from inhouse.server.description import describe, known_query
 from inhouse.server.edge import OPEN_PATHS, Edge, Readers, Work
 from inhouse.server.gateway import Gateway
 from inhouse.server.last_use import LastUse
 from inhouse.server.limits import Limits, Meter
 from inhouse.server.memory import Clearing
 from inhouse.server.metrics import Metrics
-from inhouse.server.openai import audit_logs, chat, completions, facts, files, fine_tuning, models, projects
+from inhouse.server.openai import (
+    audit_logs,
+    batches,
+    chat,
+    completions,
+    embeddings,
+    facts,
+    files,
+    fine_tuning,
+    models,
+    projects,
+    responses,
+)
 from inhouse.server.openai import usage as usage_reports
 from inhouse.server.readiness import Readiness
 from inhouse.server.relay import Relay
@@ -41,8 +55,8 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 
 ROUTERS = (
-    *(health, figures, models, chat, completions, bundle, files, fine_tuning, facts, admin, pins),
-    *(projects, usage_reports, audit_logs, audit),
+    *(health, figures, models, chat, completions, responses, embeddings, bundle, files, batches, fine_tuning),
+    *(facts, admin, pins, projects, usage_reports, audit_logs, audit),
 )
 
 
@@ -98,12 +112,12 @@ def create_app(
             "auto_configure": False,
         },
         lifespan=_lifespan,
-        dependencies=[Depends(scopes.require)],
+        dependencies=[Depends(scopes.require), Depends(known_query)],
     )
     app.state.gateway = gateway
     for module in ROUTERS:
         app.include_router(module.router)
-    body.describe_bodies(app)
+    describe(app, routes(app))
     app.add_exception_handler(HTTPException, _framework_error)
     app.add_exception_handler(RequestValidationError, _framework_error)
     allowed = frozenset(name.strip() for name in settings.allowed_hosts.split(",") if name.strip())
@@ -130,6 +144,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway.metrics.watch_lag(),
         gateway.readiness.run(),
         gateway.audit_watch.run(),
+        Batches(app).run(),
         idempotency.keep_swept(gateway.store),
     )
     tasks = [asyncio.create_task(work) for work in running]

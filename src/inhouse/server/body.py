@@ -11,7 +11,6 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, ClassVar, TypeVar
 
-from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
@@ -21,6 +20,10 @@ from inhouse.server.edge import ClientGone
 PATIENCE_S = 30.0
 SLOWEST_BYTES_PER_S = 16 * 1024
 """A body may take PATIENCE_S, and longer only while it keeps coming at this rate and never pauses so long."""
+
+
+UNSUPPORTED = "unsupported"
+"""The kind of fault that a validator raises for what OpenAI has and this server does not honour."""
 
 
 class RequestBody(BaseModel):
@@ -129,6 +132,8 @@ def _refusal(error: ValidationError, model: type[RequestBody]) -> InvalidRequest
         return InvalidRequest(f"The body is not valid JSON: {reason}.", code="invalid_json")
     param = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".") or None
     top = str(steps[0]) if steps else ""
+    if kind == UNSUPPORTED:
+        return UnsupportedParameter(f"{param}: {first['msg']}", param=param)
     if kind == "missing":
         return InvalidRequest(f"{param} is required.", param=param, code="missing_required_parameter")
     if kind == "extra_forbidden":
@@ -178,17 +183,9 @@ def _documented(model: type[RequestBody], kind: str) -> dict[str, Any]:
 _DOCUMENTED: dict[str, type[RequestBody]] = {}
 
 
-def describe_bodies(app: FastAPI) -> None:
-    """Adds the schemas that `documented` refers to, to the app's description of itself."""
-    described = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        page = described()
-        schemas = page.setdefault("components", {}).setdefault("schemas", {})
-        for name, model in _DOCUMENTED.items():
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(schema.pop("$defs", {}))
-            schemas[name] = schema
-        return page
-
-    app.openapi = openapi  # type: ignore[method-assign]
+def add_schemas(schemas: dict[str, Any]) -> None:
+    """Adds those that `documented` refers to."""
+    for name, model in _DOCUMENTED.items():
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[name] = schema

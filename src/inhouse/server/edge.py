@@ -121,7 +121,8 @@ def _unread_bytes(transport: asyncio.Transport) -> int:
 class Edge:
     """ASGI layer around everything else."""
 
-    def __init__(self, app: ASGIApp, *, work: Work, readers: Readers, access: Access) -> None:
+    def __init__(self, app: ASGIApp, *, work: Work, readers: Readers, access: Access | None = None) -> None:
+        """access  is told of every reply; None: nobody is, as for a request from within"""
         self.app = app
         self.work = work
         self.readers = readers
@@ -141,13 +142,14 @@ class Edge:
             try:
                 await self._answer(scope, receive, reply)
             finally:
-                self.access.note(
-                    scope,
-                    status=reply.status,
-                    sent_bytes=reply.sent_bytes,
-                    started=started,
-                    is_gone=reply.is_gone,
-                )
+                if self.access is not None:
+                    self.access.note(
+                        scope,
+                        status=reply.status,
+                        sent_bytes=reply.sent_bytes,
+                        started=started,
+                        is_gone=reply.is_gone,
+                    )
 
     async def _answer(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         try:
@@ -220,6 +222,7 @@ class _Reply:
             if self.status is None:
                 await error_reply(error)(scope, receive, self)
             elif self.is_event_stream:
-                await self({"type": "http.response.body", "body": error_frame(error), "more_body": False})
+                write = self.state.get("error_frame", error_frame)
+                await self({"type": "http.response.body", "body": write(error), "more_body": False})
             elif self.transport is not None:
                 self.transport.abort()

@@ -33,7 +33,7 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
 from inhouse.store.records import audit as acts
-from inhouse.store.records import jobs, keys, projects
+from inhouse.store.records import batches, jobs, keys, projects
 
 log = logging.getLogger(__name__)
 
@@ -192,9 +192,14 @@ async def _leave_when_unneeded(server: Listener, db: Database, settings: Setting
         if work.active or quiet_s < settings.linger_s or _is_alive(owner):
             continue
         with contextlib.suppress(InhouseError):
-            if not await store.read(lambda conn: jobs.with_state(conn, "tune", UNFINISHED)):
+            if not await store.read(_has_work):
                 server.handle_exit()
                 return
+
+
+def _has_work(conn: Connection) -> bool:
+    """Whether somebody's job or batch is yet to end."""
+    return bool(jobs.with_state(conn, "tune", UNFINISHED)) or batches.any_unfinished(conn)
 
 
 def _is_alive(pid: int) -> bool:

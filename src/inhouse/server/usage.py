@@ -35,7 +35,7 @@ class UsageLog:
         """Rows that are not in the store yet."""
         return len(self._waiting)
 
-    def add(self, row: UsageRow) -> None:
+    def append(self, row: UsageRow) -> None:
         self._waiting.append(row)
 
     async def flush(self) -> None:

@@ -10,7 +10,7 @@ import string
 
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 24
-_UNDERSCORED = ("key", "proj", "svc_acct")
+_UNDERSCORED = ("key", "proj", "svc_acct", "batch", "resp", "msg", "fc", "fco")
 
 
 def new(prefix: str) -> str:
