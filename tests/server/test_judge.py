@@ -61,20 +61,25 @@ def test_every_operation_of_openai_s_that_we_serve_is_known_to_the_judge() -> No
 
 
 def test_no_waiver_is_unused(served: House) -> None:
-    client = served.client()
+    client, admin = served.client(), served.client(served.admin)
     HEARD.clear()
-    with_usage = {"stream": True, "stream_options": {"include_usage": True}}
-    client.post("/v1/chat/completions", json=CHAT | with_usage)
-    client.post("/v1/completions", json={"model": "seedling", "prompt": "a b"} | with_usage)
+    streamed = {"stream": True, "stream_options": {"include_usage": True}}
+    client.post("/v1/chat/completions", json=CHAT | streamed | {"logprobs": True})
+    client.post("/v1/completions", json={"model": "seedling", "prompt": "a b"} | streamed)
+    client.post("/v1/completions", json={"model": "seedling", "prompt": "a b", "echo": True, "logprobs": 1})
     client.post("/v1/embeddings", json={"model": "seedling", "input": "a", "encoding_format": "base64"})
+    served.client(served.stranger).get("/v1/batches")
     file = {"file": ("f.jsonl", b'{"input": "a", "output": "b"}\n')}
-    id = client.post("/v1/files", data={"purpose": "fine-tune"}, files=file).json()["id"]
     client.post("/v1/files", data={"purpose": "evals"}, files=file)
-    job = client.post("/v1/fine_tuning/jobs", json={"model": "seedling", "training_file": id}).json()["id"]
+    id = client.post("/v1/files", data={"purpose": "fine-tune"}, files=file).json()["id"]
+    asked = {"model": "seedling", "training_file": id, "method": {"type": "memory"}}
+    job = client.post("/v1/fine_tuning/jobs", json=asked).json()["id"]
     client.post(f"/v1/fine_tuning/jobs/{job}/cancel")
-    served.client(served.admin).get("/v1/organization/audit_logs")
+    owner = {"name": "boss", "x_role": "admin"}
+    admin.post("/v1/organization/projects/default/service_accounts", json=owner)
+    admin.get("/v1/organization/audit_logs")
     used: Counter[int] = Counter()
-    for said in heard(8):
+    for said in heard(11):
         operation, _ = operation_of(said.method, said.path)
         for fault in judge(said, ()):
             told = fault.partition(": ")[2]

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from inhouse.server import metrics as metrics_module
+from inhouse.server.access import METHODS
 from inhouse.server.limits import Limits
 from inhouse.server.metrics import OTHER, Bounded, Clock, Metrics
 from inhouse.store.records import workers
@@ -133,7 +134,7 @@ def test_paths_that_nobody_serves_are_one_label(served: House) -> None:
     routes = {dict(label)["route"] for label in labels}
     assert "none" in routes and "/v1/models/{name:path}" in routes
     assert not any("nothing" in route or "no-such" in route for route in routes)
-    assert {dict(label)["method"] for label in labels} <= {"GET", "POST", "PUT", "DELETE", "HEAD", OTHER}
+    assert {dict(label)["method"] for label in labels} <= METHODS | {OTHER}
 
 
 def test_a_label_takes_so_many_values_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import typer
 from inhouse import logs
 from inhouse import settings as settings_module
 from inhouse.cli import audit, facts, keys, models, projects
+from inhouse.cli.backup import backup, restore, verify
 from inhouse.cli.generate import generate
 from inhouse.cli.status import status
 from inhouse.cli.terminal import (
@@ -263,6 +264,8 @@ def chat(
 
 
 app.command()(generate)
+for verb in (backup, restore, verify):
+    app.command()(verb)
 app.command()(usage)
 app.command()(status)
 

@@ -53,7 +53,7 @@ NAMES = ("accepting", "database", "schema", "disk", "workers", "queue", "bases")
 class Seen:
     """What a look into the store finds."""
 
-    schema: int
+    schema: str | None
     ready: int
     """Replicas that answer."""
     starting: int
@@ -137,8 +137,8 @@ class Readiness:
 
     def _see(self, conn: Connection) -> Seen:
         """The schema first: where it is another release's, nothing else may be asked."""
-        schema = migrations.version(conn)
-        if schema != len(migrations.MIGRATIONS):
+        schema = migrations.revision_of(conn)
+        if schema != migrations.NEWEST:
             return Seen(schema, 0, 0, None, {}, {})
         alive, lines, now = replicas.alive(conn), queue.lines(conn), self.store.db.clock(conn)
         self._served |= {replica.base for replica in alive if replica.ready}
@@ -230,14 +230,14 @@ def _named(check: Check, name: str) -> Check:
     return Check(name, check.ok, check.why, check.cure)
 
 
-def _schema(found: int) -> Check:
-    known = len(migrations.MIGRATIONS)
+def _schema(found: str | None) -> Check:
+    known = migrations.NEWEST
     if found == known:
         return Check("schema")
     return Check(
         "schema",
         False,
-        f"The database has schema {found}, this release works with {known}.",
+        f"The database has schema {found or 'none'}, this release works with {known}.",
         "Run the release that the schema belongs to; the other one's servers must go.",
     )
 

@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 
 from inhouse import logs
 from inhouse import settings as settings_module
-from inhouse.errors import LeaseLost, NotFound, StorageFull, Unavailable
+from inhouse.errors import InvalidRequest, LeaseLost, NotFound, StorageFull, Unavailable
 from inhouse.jobs import queue
 from inhouse.jobs.placement import Held, WorkerRoom, choose
 from inhouse.schema import TERMINAL_STATES, Job
 from inhouse.settings import Settings
 from inhouse.store.db import Database
+from inhouse.store.migrations import require_current
+from inhouse.store.private import make_private
 from inhouse.store.records import jobs as records
 from inhouse.store.records import workers
 from inhouse.store.records.workers import WorkerRow
@@ -40,6 +42,8 @@ CLAIM_S = 2.0
 """How often a claim is made though nothing waits: it also ends jobs that have used up their attempts."""
 STOP_GRACE_S = 10.0
 """How long a child may take to end after SIGTERM."""
+OTHER_RELEASE = 3
+"""The exit code of a child that found the database to be of another release than its own code."""
 
 
 @dataclass(slots=True)
@@ -73,16 +77,19 @@ class Worker:
         self._processes_died = 0
 
     def run(self) -> None:
-        """Works until told to stop; then gives every job back."""
+        """Works until told to stop; then gives every job back. Raises InvalidRequest where the database is, or
+        becomes, one of another release: what this worker would write there, nobody may rely on."""
         log.info("worker %s is ready", self.name)
-        self._sweep()
-        while not self._stopping.is_set():
-            try:
-                self.turn()
-            except (Unavailable, StorageFull) as e:
-                log.warning("the store does not answer; trying again: %s", e)
-            self._stopping.wait(POLL_S)
-        self._give_back()
+        try:
+            self._sweep()
+            while not self._stopping.is_set():
+                try:
+                    self.turn()
+                except (Unavailable, StorageFull) as e:
+                    log.warning("the store does not answer; trying again: %s", e)
+                self._stopping.wait(POLL_S)
+        finally:
+            self._give_back()
 
     def stop(self) -> None:
         """Asks `run` to end; safe from signal handlers and other threads."""
@@ -90,10 +97,10 @@ class Worker:
 
     def turn(self) -> None:
         """One look at everything: the ended, the leases, the queue."""
-        self._note()
         self._reap()
         self._renew()
         self._claim()
+        self._note()
 
     def _note(self, *, leaves: bool = False) -> None:
         """Tells the store that this worker is there, or that it goes, and what went wrong on it."""
@@ -101,6 +108,7 @@ class Worker:
         if now < self._note_at and not leaves:
             return
         with self.db.write() as conn:
+            require_current(conn)
             at = self.db.clock(conn)
             self._started_at = self._started_at or at
             row = WorkerRow(self.name, self._started_at, at, self._leases_lost, self._processes_died)
@@ -113,6 +121,7 @@ class Worker:
         if not waiting and now < self._claim_at:
             return
         self._claim_at = now + CLAIM_S
+        self._require_own_schema()
         is_tight = any(w.kind == "serve" for w in waiting) and self._room().free("serve") == 0
         placement = choose(self._room(ask=is_tight), waiting)
         for job_id in placement.stop:
@@ -125,6 +134,10 @@ class Worker:
         if job is not None:
             self._start(job)
 
+    def _require_own_schema(self) -> None:
+        with self.db.read() as conn:
+            require_current(conn)
+
     def _room(self, *, ask: bool = False) -> WorkerRoom:
         held = tuple(
             held_replica(self.db, c.job)
@@ -136,6 +149,7 @@ class Worker:
 
     def _sweep(self) -> None:
         try:
+            self._require_own_schema()
             sweep_scratch(self.db, self.settings.scratch_dir)
         except (Unavailable, StorageFull) as e:
             log.warning("folders of ended jobs stay for now: %s", e)
@@ -205,8 +219,11 @@ class Worker:
                 continue
             log.error("%s %s died with exit code %d", child.job.kind, child.job.id, code)
             self._processes_died += 1
+            if code == OTHER_RELEASE:  # the files on disk are not those that this process was started from
+                self.stop()
             try:
-                queue.release(self.db, child.job.id, child.job.fence, crashed=not child.is_stopping)
+                is_its_fault = not child.is_stopping and code != OTHER_RELEASE
+                queue.release(self.db, child.job.id, child.job.fence, crashed=is_its_fault)
             except LeaseLost:
                 pass  # cancelled, or ended by the child just before it died
             except (Unavailable, StorageFull) as e:
@@ -229,7 +246,7 @@ class Worker:
         self.children.clear()
         try:
             self._note(leaves=True)
-        except (Unavailable, StorageFull) as e:
+        except (InvalidRequest, Unavailable, StorageFull) as e:
             log.info("that this worker ends could not be noted: %s", e)
 
 
@@ -238,9 +255,18 @@ def main() -> int:
     os.umask(0o077)
     settings = settings_module.load()
     logs.configure(settings.log_level, settings.log_format, "worker")
+    try:
+        make_private(settings.data_dir)
+    except InvalidRequest as e:
+        log.error("this worker cannot start: %s", e.message)
+        return 1
     worker = Worker(settings, Database(settings.database))
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     signal.signal(signal.SIGINT, lambda *_: worker.stop())
     end_with_parent(worker.stop)
-    worker.run()
+    try:
+        worker.run()
+    except InvalidRequest as e:
+        log.error("this worker ends: %s", e.message)
+        return 1
     return 0
