@@ -89,6 +89,7 @@ def test_jobs_workers_disk_and_limits_are_told(tmp_path: Path) -> None:
     assert value(seen, "inhouse_jobs", kind="serve", state="running") == 1
     assert value(seen, "inhouse_jobs", kind="tune", state="failed") == 0
     assert value(seen, "inhouse_queue_waiting", kind="tune") == 0
+    assert ("inhouse_batches", (("status", "in_progress"),)) in seen
     assert value(seen, "inhouse_leases_lost_total") == 2
     assert value(seen, "inhouse_workers") == 1
     assert 10 <= value(seen, "inhouse_worker_silence_seconds") < 20

@@ -31,7 +31,7 @@ from inhouse.server import body, gateway
 from inhouse.server.gateway import Gateway
 from inhouse.server.version import VERSION
 from inhouse.store.db import clock
-from inhouse.store.records import audit, jobs, replicas, workers
+from inhouse.store.records import audit, batches, jobs, replicas, workers
 from inhouse.store.records.workers import WorkerRow
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ class Stored:
 
     bases: Sequence[str]
     jobs: Mapping[tuple[str, str], int]
+    batches: Mapping[str, int]
     lines: Mapping[JobKind, Line]
     workers: Sequence[WorkerRow]
     now: float
@@ -137,6 +138,7 @@ def _look(conn: Connection) -> Stored:
     return Stored(
         bases=sorted({replica.base for replica in replicas.all(conn)}),
         jobs=jobs.counts(conn),
+        batches=batches.counts(conn),
         lines=queue.lines(conn),
         workers=workers.all(conn),
         now=clock(conn),
@@ -182,6 +184,8 @@ def _of_store(figures: Figures, stored: Stored | None) -> None:
     figures.gauge(
         "jobs", "Jobs there are.", by_state | dict(stored.jobs) if stored else None, ["kind", "state"]
     )
+    by_status = dict.fromkeys(get_args(batches.Status), 0) | dict(stored.batches) if stored else None
+    figures.gauge("batches", "Batches there are.", by_status, ["status"])
     lines = stored.lines if stored else {}
     figures.gauge(
         "queue_waiting", "Jobs that nobody works at.", {k: v.waiting for k, v in lines.items()}, ["kind"]
