@@ -15,7 +15,7 @@ import typer
 
 from inhouse import logs
 from inhouse import settings as settings_module
-from inhouse.cli import audit, facts, keys, models, projects
+from inhouse.cli import audit, facts, keys, migrate, models, projects
 from inhouse.cli.backup import backup, restore, verify
 from inhouse.cli.generate import generate
 from inhouse.cli.status import status
@@ -58,7 +58,7 @@ app = typer.Typer(
 )
 app.add_typer(facts.app)
 app.add_typer(models.app)
-for group in (keys, projects, audit):
+for group in (keys, projects, audit, migrate):
     app.add_typer(group.app)
 
 

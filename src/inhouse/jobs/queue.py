@@ -1,7 +1,8 @@
 """The queue: claim, keep alive, checkpoint, end. Work happens at least once, publication exactly once.
 
 A claim adds one to the job's fence, and every later write of the worker is conditional on it (`store.fence`).
-Leases are read off the database's clock. It knows no kind of job from another, and runs none.
+Leases are read off a clock that nobody sets (`store.db.lease_now`). It knows no kind of job from another, and runs
+none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from inhouse.jobs.placement import Waiting
 from inhouse.schema import TERMINAL_STATES, Job, JobFault, JobKind
 from inhouse.store import fence as fences
-from inhouse.store.db import Database, now
+from inhouse.store.db import Database, lease_now, now
 from inhouse.store.records import jobs as records
 from inhouse.store.tables import jobs
 
@@ -52,7 +53,7 @@ def claim(db: Database, worker_id: str, kinds: Sequence[JobKind], lease_s: float
                 fence=jobs.c.fence + 1,
                 attempts=jobs.c.attempts + 1,
                 worker=worker_id,
-                lease_until=clock + lease_s,
+                lease_until=lease_now(conn) + lease_s,
                 started_at=sa.func.coalesce(jobs.c.started_at, clock),
                 x_state=None,
             )
@@ -99,7 +100,7 @@ def lines(conn: sa.Connection) -> dict[JobKind, Line]:
 def heartbeat(db: Database, job_id: str, fence: int, lease_s: float) -> bool:
     """Extend the lease. False: the job is no longer ours; stop at once and write nothing more."""
     with db.write() as conn:
-        kept = jobs.update().where(fences.held(job_id, fence)).values(lease_until=now(conn) + lease_s)
+        kept = jobs.update().where(fences.held(job_id, fence)).values(lease_until=lease_now(conn) + lease_s)
         return conn.execute(kept).rowcount == 1
 
 
@@ -172,7 +173,7 @@ def _is_waiting(conn: sa.Connection, job: sa.ColumnCollection[str, Any]) -> sa.C
 
 
 def _is_free(conn: sa.Connection, job: sa.ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
-    lapsed = sa.and_(job["state"] == "running", job["lease_until"] < now(conn))
+    lapsed = sa.and_(job["state"] == "running", sa.not_(fences.is_live(conn, job)))
     return sa.or_(job["state"] == "queued", lapsed)
 
 

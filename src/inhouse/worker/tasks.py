@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import sqlalchemy as sa
 from inhouse import rows
 from inhouse.data.examples import Example, from_rows
 from inhouse.data.loader import Epochs
+from inhouse.errors import StoreBusy
 from inhouse.jobs import queue
 from inhouse.model.adapters import TrainedLora
 from inhouse.model.weights import save_base
@@ -27,10 +30,14 @@ from inhouse.tune.validation import SHARE, Validation
 from inhouse.worker.base import OpenBase, open_base
 from inhouse.worker.context import Context
 from inhouse.worker.memory import tune_memory
+from inhouse.worker.micro import is_halved
+from inhouse.worker.patience import patiently
 from inhouse.worker.report import Report
 from inhouse.worker.room import storage_full
 from inhouse.worker.serve import serve
 from inhouse.worker.speed import Speed, sentence
+
+log = logging.getLogger(__name__)
 
 
 def tune(context: Context) -> None:
@@ -41,13 +48,20 @@ def tune(context: Context) -> None:
     if spec.method == "memory":
         tune_memory(context, spec, report)
         return
-    with context.db.read() as conn:
-        card = models.get(conn, context.job.project, spec.base)
+
+    def look() -> ModelCard:
+        with context.db.read() as conn:
+            return models.get(conn, context.job.project, spec.base)
+
+    card = patiently(look)
     full = spec.method == "full"
-    base = open_base(card, context.artifacts, context.settings)
+    base = open_base(card, context.artifacts, context.settings, db=context.db)
     training = _examples(context, base, spec.training, spec.training_name)
     held_out = _examples(context, base, spec.validation, spec.validation_name) if spec.validation else []
     recipe = resolve(spec, base.decoder.config, parameters=base.decoder.parameters, examples=len(training))
+    if is_halved(context):
+        recipe = replace(recipe, micro_tokens=recipe.micro_tokens // 2)
+        report.say(f"Memory ran out before: {recipe.micro_tokens} tokens at a time, half as many.")
     _say_recipe(report, recipe, training)
 
     lora = None if full else TrainedLora(base.decoder, rank=recipe.rank, alpha=recipe.alpha, seed=recipe.seed)
@@ -119,12 +133,20 @@ def _train(
     for step in train(base.decoder, lora, source, recipe, validation=validation, checkpoints=checkpoints):
         report.step(step, source.steps_per_epoch)
         if step.is_saved:
-            report.flush()
-            queue.note_checkpoint(context.db, context.job.id, context.fence, step.step)
+            report.offer()
+            _note_checkpoint(context, step.step)
         if speed.add(step):
             facts = speed.facts()
             report.say(sentence(facts), **facts)
     report.flush()
+
+
+def _note_checkpoint(context: Context, step: int) -> None:
+    """Tells the queue how far the job is. A store that is away hears of the next checkpoint instead."""
+    try:
+        queue.note_checkpoint(context.db, context.job.id, context.fence, step)
+    except StoreBusy as e:
+        log.warning("%s: the checkpoint of step %d stays untold: %s", context.job.id, step, e)
 
 
 def _publish(
@@ -180,20 +202,16 @@ def _publish(
         files.add(conn, results.model_copy(update={"created_at": now}))
         records.add_event(conn, job.id, f"New model: {name}", now, fence=None)
 
-    queue.finish(
-        context.db,
-        job.id,
-        context.fence,
-        "succeeded",
-        result={
-            "model": name,
-            "digest": digest,
-            "trained_tokens": trained,
-            "result_files": [results.id],
-            "train_loss": table[-1]["train_loss"],
-            "hyperparameters": _plain(recipe),
-        },
-        publish=publish,
+    result = {
+        "model": name,
+        "digest": digest,
+        "trained_tokens": trained,
+        "result_files": [results.id],
+        "train_loss": table[-1]["train_loss"],
+        "hyperparameters": _plain(recipe),
+    }
+    patiently(
+        lambda: queue.finish(context.db, job.id, context.fence, "succeeded", result=result, publish=publish)
     )
 
 
