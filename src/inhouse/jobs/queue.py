@@ -82,18 +82,21 @@ class Line:
 
 def lines(conn: sa.Connection) -> dict[JobKind, Line]:
     """How the queue stands, by kind. A job whose worker fell silent waits."""
-    clock = now(conn)
-    held = sa.and_(jobs.c.state == "running", jobs.c.lease_until >= clock)
+    held = sa.and_(jobs.c.state == "running", fences.is_live(conn, jobs.c))
+    silent_s = sa.case(
+        (held, None),
+        (jobs.c.state == "running", lease_now(conn) - jobs.c.lease_until),
+        else_=now(conn) - jobs.c.created_at,
+    )
     query = sa.select(
         jobs.c.kind,
         sa.func.sum(sa.case((held, 0), else_=1)),
-        sa.func.min(sa.case((held, None), else_=sa.func.coalesce(jobs.c.lease_until, jobs.c.created_at))),
+        sa.func.max(silent_s),
         sa.func.sum(sa.case((held, 1), else_=0)),
-        sa.func.max(clock),
     ).where(jobs.c.state.in_(("queued", "running")))
     found = {kind: Line(0, 0.0, 0) for kind in get_args(JobKind)}
-    for kind, waiting, oldest, running, at in conn.execute(query.group_by(jobs.c.kind)):
-        found[kind] = Line(int(waiting), 0.0 if oldest is None else max(0.0, at - oldest), int(running))
+    for kind, waiting, oldest_s, running in conn.execute(query.group_by(jobs.c.kind)):
+        found[kind] = Line(int(waiting), max(0.0, oldest_s or 0.0), int(running))
     return found
 
 
