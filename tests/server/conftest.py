@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.outward import sitecustomize
 
 from . import description
 from .house import House, engine, house
@@ -25,3 +29,15 @@ def every_reply_is_as_openai_describes_it() -> Iterator[None]:
     if description.is_there():
         found = [fault for said in heard for fault in judge(said)]
         assert not found, "\n".join(found[:20])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_leaves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test here, and no process that one starts, connects to another machine. Its notes are in this file."""
+    notes = tmp_path_factory.mktemp("outward") / "notes"
+    changes = pytest.MonkeyPatch()
+    changes.setenv(sitecustomize.NOTES, str(notes))
+    changes.setenv("PYTHONPATH", str(Path(sitecustomize.__file__).parent), prepend=os.pathsep)
+    yield notes
+    changes.undo()
+    assert not notes.exists(), notes.read_text()

@@ -19,7 +19,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inhouse import logs
-from inhouse.errors import Draining, InhouseError, InternalError
+from inhouse.errors import Draining, InhouseError, InternalError, Unavailable
 from inhouse.server.access import Access
 from inhouse.server.replies import error_frame, error_reply
 
@@ -153,6 +153,11 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         try:
+            state = scope["state"]
+            if state.get("is_one_too_many"):
+                state["reply_headers"] = {"connection": "close"}
+                if scope["path"] not in OPEN_PATHS:
+                    raise Unavailable(_TOO_MANY, code="too_many_connections", retry_after_s=1)
             if scope["path"] in OPEN_PATHS:
                 await self.app(scope, receive, reply)
             else:
@@ -171,6 +176,7 @@ class Edge:
             await reply.fail(InternalError(_OUR_FAULT.format(request_id)), scope, receive)
 
 
+_TOO_MANY = "This server has as many connections as it can hold. Try again shortly."
 _OUR_FAULT = "The server failed on this request. Its log says more under {}."
 
 

@@ -35,7 +35,8 @@ async def ready(request: Request) -> Response:
     checks = await gw.readiness.look()
     failed = [check.name for check in checks if not check.ok]
     sees_all = await _is_admin(gw, request)
-    status = "ready" if not failed else "draining" if "accepting" in failed else "not_ready"
+    well = "degraded" if gw.readiness.gone else "ready"
+    status = well if not failed else "draining" if "accepting" in failed else "not_ready"
     told = [asdict(check) if sees_all else {"name": check.name, "ok": check.ok} for check in checks]
     reply = {"status": status, "replicas": gw.readiness.replicas, "checks": told}
     return Json(reply, status_code=503 if failed else 200)

@@ -20,6 +20,7 @@ from inhouse.errors import InhouseError
 from inhouse.jobs import queue, serving
 from inhouse.jobs.queue import Line
 from inhouse.schema import JobKind
+from inhouse.server import bases
 from inhouse.server.edge import Work
 from inhouse.server.threads import StoreThreads
 from inhouse.settings import Settings
@@ -62,6 +63,8 @@ class Seen:
     lines: Mapping[JobKind, Line]
     troubles: dict[str, str]
     """Bases that should be served and are not → why."""
+    gone: tuple[str, ...] = ()
+    """Bases whose folder has gone: they are answered as long as they are in memory."""
 
 
 class Readiness:
@@ -77,6 +80,8 @@ class Readiness:
         self.declared = tuple(declared)
         self.replicas: dict[str, int] | None = None
         """How many are ready and how many start; None: the store did not say."""
+        self.gone: tuple[str, ...] = ()
+        """Bases whose folder has gone."""
         self._began = time.monotonic()
         self._served: set[str] = set()
         """Bases that have answered since this server began: they may be put out to make room, and come back."""
@@ -119,18 +124,18 @@ class Readiness:
         except SQLAlchemyError as error:
             seen = _no_database(f"It cannot be read ({type(error).__name__}).")
         if isinstance(seen, Check):
-            self.replicas = None
+            self.replicas, self.gone = None, ()
             unknown = Check("", False, "The database says nothing.", "Mend the check of the database first.")
             found = [seen, *(_named(unknown, n) if n != "disk" else self._disk() for n in NAMES[2:])]
         else:
-            self.replicas = {"ready": seen.ready, "starting": seen.starting}
+            self.replicas, self.gone = {"ready": seen.ready, "starting": seen.starting}, seen.gone
             found = [
                 Check("database"),
                 _schema(seen.schema),
                 self._disk(),
                 self._workers(seen.last_seen_s),
                 self._queue(seen.lines),
-                _bases(seen.troubles),
+                _bases(seen.troubles, seen.gone),
             ]
         self._kept = (time.monotonic() + KEPT_S, found)
         return found
@@ -148,7 +153,9 @@ class Readiness:
         wanted = dict.fromkeys([*self.declared, *(pin.card.base for pin in pins.all(conn))])
         troubles = {base: why for base in wanted if (why := self._trouble(conn, base))}
         ready = sum(replica.ready for replica in alive)
-        return Seen(schema, ready, len(alive) - ready, last_seen_s, lines, troubles)
+        return Seen(
+            schema, ready, len(alive) - ready, last_seen_s, lines, troubles, tuple(bases.missing(conn))
+        )
 
     def _trouble(self, conn: Connection, base: str) -> str | None:
         standing = serving.standing(conn, base)
@@ -242,7 +249,10 @@ def _schema(found: str | None) -> Check:
     )
 
 
-def _bases(troubles: dict[str, str]) -> Check:
+def _bases(troubles: dict[str, str], gone: Sequence[str]) -> Check:
+    if not troubles and gone:
+        why = f"The folder of {', '.join(gone)} has gone. What is in memory is answered; it cannot be loaded again."
+        return Check("bases", True, why, "Put the folder back.")
     if not troubles:
         return Check("bases")
     return Check(

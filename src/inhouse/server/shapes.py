@@ -66,7 +66,7 @@ class ReadyCheck(TypedDict):
 
 
 class Ready(TypedDict):
-    status: Literal["ready", "not_ready", "draining"]
+    status: Literal["ready", "degraded", "not_ready", "draining"]
     replicas: dict[str, int] | None
     checks: list[ReadyCheck]
 
