@@ -5,7 +5,6 @@ Everything they do, inhouse.client does; only `up` reaches for the server. Each 
 
 from __future__ import annotations
 
-import logging
 import sys
 from contextlib import suppress
 from importlib.metadata import version
@@ -14,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from inhouse import logs
 from inhouse import settings as settings_module
 from inhouse.cli import audit, facts, keys, migrate, models, projects
 from inhouse.cli.backup import backup, restore, verify
 from inhouse.cli.generate import generate
+from inhouse.cli.status import status
 from inhouse.cli.terminal import (
     Json,
     can_ask,
@@ -124,7 +125,7 @@ def up(
         raise InvalidRequest(
             f"This installation has no server ({e.name} is missing). Run: pip install 'inhouse[all]'"
         ) from e
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure(settings.log_level, settings.log_format, "server")
 
     def ready(url: str) -> None:
         out.print(f"Serving at [bold]{url}[/]   (base_url for OpenAI's clients: {url}/v1)", soft_wrap=True)
@@ -266,6 +267,7 @@ app.command()(generate)
 for verb in (backup, restore, verify):
     app.command()(verb)
 app.command()(usage)
+app.command()(status)
 
 
 @app.command()

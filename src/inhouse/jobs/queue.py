@@ -8,7 +8,8 @@ none.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import sqlalchemy as sa
 
@@ -67,6 +68,36 @@ def waiting(db: Database) -> list[Waiting]:
         query = sa.select(jobs.c.id, jobs.c.kind, jobs.c.spec).where(_is_waiting(conn, jobs.c))
         rows = conn.execute(query.order_by(jobs.c.seq)).all()
     return [Waiting(job=row.id, kind=row.kind, base=row.spec.get("base")) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The jobs of one kind that nobody works at, and those that somebody does."""
+
+    waiting: int
+    oldest_s: float
+    """How long ago the oldest was made, or its worker fell silent, in seconds; 0 where none waits."""
+    running: int
+
+
+def lines(conn: sa.Connection) -> dict[JobKind, Line]:
+    """How the queue stands, by kind. A job whose worker fell silent waits."""
+    held = sa.and_(jobs.c.state == "running", fences.is_live(conn, jobs.c))
+    silent_s = sa.case(
+        (held, None),
+        (jobs.c.state == "running", lease_now(conn) - jobs.c.lease_until),
+        else_=now(conn) - jobs.c.created_at,
+    )
+    query = sa.select(
+        jobs.c.kind,
+        sa.func.sum(sa.case((held, 0), else_=1)),
+        sa.func.max(silent_s),
+        sa.func.sum(sa.case((held, 1), else_=0)),
+    ).where(jobs.c.state.in_(("queued", "running")))
+    found = {kind: Line(0, 0.0, 0) for kind in get_args(JobKind)}
+    for kind, waiting, oldest_s, running in conn.execute(query.group_by(jobs.c.kind)):
+        found[kind] = Line(int(waiting), max(0.0, oldest_s or 0.0), int(running))
+    return found
 
 
 def heartbeat(db: Database, job_id: str, fence: int, lease_s: float) -> bool:

@@ -232,6 +232,16 @@ replicas = sa.Table(
     _time("updated_at"),
 )
 
+workers = sa.Table(
+    "workers",
+    metadata,
+    _text("id", primary_key=True),
+    _time("started_at"),
+    _time("seen_at"),
+    _count("leases_lost"),
+    _count("processes_died"),
+)
+
 usage = sa.Table(
     "usage",
     metadata,

@@ -16,6 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from inhouse import device as devices
+from inhouse import logs
 from inhouse import settings as settings_module
 from inhouse.errors import BadRows, Diverged, InhouseError, InvalidRequest, LeaseLost, StorageFull, StoreBusy
 from inhouse.jobs import queue
@@ -40,9 +41,7 @@ def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
     """Runs one job to its end."""
     os.umask(0o077)
     settings = settings_module.load()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings.log_level, settings.log_format, "job", job=job_id)
     end_with_parent(lambda: os._exit(1))
     db = Database(settings.database)
 
@@ -61,7 +60,8 @@ def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
     try:
         if device_note is not None:
             same_device(settings.device, device_note)
-        _run(context)
+        with logs.about(project=job.project):
+            _run(context)
     except LeaseLost:
         log.info("%s: the claim has passed on; stopping", job_id)
         return ends.DONE

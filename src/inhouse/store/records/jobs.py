@@ -57,6 +57,12 @@ def with_state(conn: sa.Connection, kind: JobKind, states: Sequence[str]) -> lis
     return [from_row(row) for row in conn.execute(query)]
 
 
+def counts(conn: sa.Connection) -> dict[tuple[str, str], int]:
+    """How many jobs there are of each kind and state."""
+    query = sa.select(jobs.c.kind, jobs.c.state, sa.func.count()).group_by(jobs.c.kind, jobs.c.state)
+    return {(kind, state): int(number) for kind, state, number in conn.execute(query)}
+
+
 def set_validated(conn: sa.Connection, id: str, ok: bool, error: JobFault | None, now: float) -> None:
     """Queue a job whose files were found good, or fail it. One that was cancelled meanwhile stays so."""
     changes: dict[str, Any] = (
