@@ -193,8 +193,7 @@ class Structure(Wire):
     json_schema: dict[str, Any] | bool | None = None
     regex: str | None = None
     choice: tuple[str, ...] | None = None
-    grammar: str | None = None
-    """Lark, in llguidance's dialect."""
+    grammar: str | None = None  # Lark, in llguidance's dialect
 
 
 class Tool(Wire):
@@ -439,6 +438,8 @@ class Job(Wire):
     error: JobFault | None = None
     x_state: str | None = None
     """A finer word than `state`: loading, ready, paused: disk_full, ..."""
+    paused_at: float | None = None
+    """Since when it is not to run: asked for by its owner, until resumed."""
 
 
 class Event(Wire):
@@ -463,6 +464,7 @@ class File(Wire):
     bytes: int
     digest: str
     created_at: float
+    expires_at: float | None = None
 
 
 class ModelCard(Wire):
@@ -492,9 +494,7 @@ class Replica(Wire):
     job: str
     fence: int
     base: str
-    address: str
-    """`unix:/path/to/socket`"""
-    fingerprint: str
-    """What its replies carry: another one's may differ where this does."""
+    address: str  # unix:/path/to/socket
+    fingerprint: str  # what its replies carry: another one's may differ where this does
     context: int
     ready: bool

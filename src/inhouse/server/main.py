@@ -190,7 +190,8 @@ async def _leave_when_unneeded(server: Listener, db: Database, settings: Setting
         if work.active or quiet_s < settings.linger_s or _is_alive(owner):
             continue
         with contextlib.suppress(InhouseError):
-            if not await store.read(lambda conn: jobs.with_state(conn, "tune", UNFINISHED)):
+            left = await store.read(lambda conn: jobs.with_state(conn, "tune", UNFINISHED))
+            if all(job.paused_at is not None and job.state == "queued" for job in left):
                 server.handle_exit()
                 return
 

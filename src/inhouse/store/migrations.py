@@ -303,4 +303,47 @@ _APPEND_ONLY = {
 """Whoever may change the schema may drop these; then the chain of hashes tells."""
 
 
-MIGRATIONS: list[Migration] = [_0001_first, _0002_facts, _0003_pins, _0004_fingerprints, _0005_accounts]
+def _0008_pauses_and_webhooks(conn: sa.Connection) -> None:
+    _run(
+        conn,
+        """
+        ALTER TABLE jobs ADD COLUMN paused_at DOUBLE PRECISION;
+
+        ALTER TABLE files ADD COLUMN expires_at DOUBLE PRECISION;
+        CREATE INDEX files_by_expiry ON files (expires_at);
+
+        CREATE TABLE checkpoints (
+            {seq}, id TEXT NOT NULL UNIQUE, job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            project TEXT NOT NULL, model TEXT NOT NULL, step BIGINT NOT NULL, metrics JSON NOT NULL,
+            created_at DOUBLE PRECISION NOT NULL
+        );
+        CREATE UNIQUE INDEX checkpoints_by_step ON checkpoints (job, step);
+        CREATE INDEX checkpoints_by_model ON checkpoints (project, model);
+
+        CREATE TABLE webhooks (
+            {seq}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, name TEXT NOT NULL, url TEXT NOT NULL,
+            events JSON NOT NULL, secret TEXT NOT NULL, created_at DOUBLE PRECISION NOT NULL
+        );
+        CREATE INDEX webhooks_by_project ON webhooks (project, seq);
+
+        CREATE TABLE deliveries (
+            {seq}, id TEXT NOT NULL UNIQUE,
+            webhook TEXT NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE, type TEXT NOT NULL,
+            payload TEXT NOT NULL, created_at DOUBLE PRECISION NOT NULL, due_at DOUBLE PRECISION,
+            tries BIGINT NOT NULL, fence BIGINT NOT NULL, lease_until DOUBLE PRECISION,
+            delivered_at DOUBLE PRECISION, said TEXT NOT NULL
+        );
+        CREATE INDEX deliveries_by_time ON deliveries (due_at);
+        CREATE INDEX deliveries_by_webhook ON deliveries (webhook, seq);
+        """,
+    )
+
+
+MIGRATIONS: list[Migration] = [
+    _0001_first,
+    _0002_facts,
+    _0003_pins,
+    _0004_fingerprints,
+    _0005_accounts,
+    _0008_pauses_and_webhooks,
+]

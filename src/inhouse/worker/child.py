@@ -15,9 +15,9 @@ import traceback
 from sqlalchemy import Connection
 
 from inhouse import settings as settings_module
-from inhouse.errors import BadRows, Diverged, InhouseError, LeaseLost, StorageFull, StoreBusy
+from inhouse.errors import BadRows, Diverged, InhouseError, LeaseLost, StorageFull, StoreBusy, Unavailable
 from inhouse.jobs import queue
-from inhouse.schema import JobFault
+from inhouse.schema import TERMINAL_STATES, JobFault
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.records import jobs as records
@@ -54,8 +54,19 @@ def main(job_id: str, fence: int) -> int:
         return 1
     except Exception as e:  # noqa: BLE001 - the worker around a job: one of the three places
         _end_as_failed(context, e)
-    shutil.rmtree(scratch, ignore_errors=True)
+    if _is_over(context):
+        shutil.rmtree(scratch, ignore_errors=True)
     return 0
+
+
+def _is_over(context: Context) -> bool:
+    """Whether the job has ended. A paused one goes on from what lies in its folder, so a doubt keeps that."""
+    try:
+        with context.db.read() as conn:
+            return records.get(conn, None, context.job.id).state in TERMINAL_STATES
+    except Unavailable as e:
+        log.warning("%s: its folder stays for now: %s", context.job.id, e.message)
+        return False
 
 
 def _run(context: Context) -> None:
