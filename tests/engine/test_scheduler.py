@@ -411,6 +411,15 @@ def test_batch_does_not_stand_still_for_ever(batch_patience_s: float) -> None:
     assert batch.is_finished == (batch_patience_s == 3.0)
 
 
+def test_time_in_which_no_batch_waited_makes_none_urgent() -> None:
+    scheduler = scheduler_of(max_running=1, batch_patience_s=3.0)
+    batch = request("batch", 3, 3, first=90, priority="batch")
+    scheduler.add(batch, 1000.0)
+    scheduler.add(request("talk", 3, 2), 1000.0)
+    assert {name for name, _, _ in told(step(scheduler, 1000.0))} == {"talk"}
+    assert not batch.choices[0].is_urgent
+
+
 def test_an_equal_history_gives_equal_plans() -> None:
     def history() -> list[list[tuple[str, int, int]]]:
         scheduler = scheduler_of(pages=40, max_running=5, budget=16, rows=4)

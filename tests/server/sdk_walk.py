@@ -5,8 +5,10 @@ Nothing but base_url and api_key is set. A worker (or its stand-in) must finish 
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from typing import Any
 
 import openai
 
@@ -49,6 +51,15 @@ def main(base_url: str, key: str) -> None:
         == "x y"
     )
 
+    # The package asks for base64 by itself, and reads it.
+    vectors = client.embeddings.create(model="seedling", input=["one two", "three"])
+    assert [len(v.embedding) for v in vectors.data] == [3, 3]
+    plain_vectors = client.embeddings.create(
+        model="seedling", input=["one two", "three"], encoding_format="float"
+    )
+    assert [list(v.embedding) for v in vectors.data] == [v.embedding for v in plain_vectors.data]
+    assert vectors.usage.prompt_tokens == vectors.usage.total_tokens == 3
+
     file = client.files.create(file=("facts.jsonl", ROWS), purpose="fine-tune")
     assert client.files.retrieve(file.id).bytes == len(ROWS)
     assert client.files.content(file.id).read() == ROWS
@@ -70,6 +81,8 @@ def main(base_url: str, key: str) -> None:
     events = list(client.fine_tuning.jobs.list_events(job.id, limit=1))
     assert len(events) >= 2 and events[-1].message.startswith("Created")
     assert job.id in [j.id for j in client.fine_tuning.jobs.list(limit=1)]
+
+    walk_batch(client, job.fine_tuned_model)
 
     answer = client.chat.completions.create(
         model=job.fine_tuned_model, messages=[{"role": "user", "content": "hi"}], stream=True
@@ -98,6 +111,58 @@ def main(base_url: str, key: str) -> None:
         else:
             raise AssertionError(f"{error.__name__} was not raised")
     print("walked", openai.__version__)
+
+
+def walk_batch(client: openai.OpenAI, tuned: str) -> None:
+    """A batch from its file to its answers, as the package's users write it."""
+    rows: list[dict[str, Any]] = [
+        {
+            "custom_id": f"row-{i}",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": tuned, "messages": [{"role": "user", "content": f"word {i}"}]},
+        }
+        for i in range(5)
+    ]
+    rows[3]["body"]["model"] = "nobody"
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    file = client.files.create(file=("requests.jsonl", content), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata={"night": "1"},
+    )
+    assert batch.status == "validating" and batch.object == "batch"
+    deadline = time.monotonic() + 30
+    while batch.status not in ("completed", "failed", "expired", "cancelled"):
+        assert time.monotonic() < deadline, batch
+        time.sleep(0.1)
+        batch = client.batches.retrieve(batch.id)
+    assert batch.status == "completed" and batch.errors is None, batch
+    counts = batch.request_counts
+    assert counts is not None and (counts.total, counts.completed, counts.failed) == (5, 4, 1)
+    assert batch.output_file_id is not None and batch.error_file_id is not None
+    answered = [json.loads(row) for row in client.files.content(batch.output_file_id).text.splitlines()]
+    assert {
+        row["custom_id"]: row["response"]["body"]["choices"][0]["message"]["content"] for row in answered
+    } == {f"row-{i}": f"word {i}" for i in (0, 1, 2, 4)}
+    (refused,) = client.files.content(batch.error_file_id).text.splitlines()
+    assert json.loads(refused)["response"]["body"]["error"]["code"] == "model_not_found"
+    assert batch.id in [b.id for b in client.batches.list(limit=1)]
+
+    slow = client.batches.create(input_file_id=file.id, endpoint="/v1/completions", completion_window="24h")
+    while slow.status == "validating":
+        time.sleep(0.1)
+        slow = client.batches.retrieve(slow.id)
+    assert slow.status == "failed" and slow.errors is not None and slow.errors.data is not None
+    assert [error.line for error in slow.errors.data] == [1, 2, 3, 4, 5]
+    try:
+        client.batches.cancel(slow.id)
+    except openai.ConflictError:
+        pass
+    else:
+        raise AssertionError("a batch that has failed was cancelled")
 
 
 if __name__ == "__main__":

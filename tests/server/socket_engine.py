@@ -10,17 +10,23 @@ The last message (or the prompt) says what to do:
     use                answers with what it was told of the memory, as JSON
     recall KIND ID...  decides as KIND, citing these facts (a request with a memory; others are decided "none")
     silent             says nothing of the memory
+    messages           answers with the conversation it was given, as JSON
+    call NAME...       calls each of these functions, its arguments in two pieces
     anything else      the same words back
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import json
+import struct
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 
 from inhouse.schema import (
+    CallDelta,
     Check,
     Citation,
     Delta,
@@ -88,13 +94,43 @@ class Engine:
             for number, r in enumerate(requests):
                 group.create_task(one(number, r))
 
+    async def embed(self, r: EngineRequest, prompt: str, tell: Tell) -> bool:
+        """Whether it came to its last frame. `fault`, `vanish` and `count N DELAY` do what they do elsewhere."""
+        order = prompt.split() or [""]
+        if order[0] == "fault":
+            code = EngineFault(
+                status=int(order[1]),
+                type="invalid_request_error",
+                code=order[2],
+                message="No.",
+                param="prompt",
+            )
+            await tell(EngineFrame(fault=code))
+            return True
+        if order[0] == "count":
+            await asyncio.sleep(int(order[1]) * float(order[2]))
+        if order[0] == "crash":
+            return False
+        asked = len(r.tokens or words(prompt))
+        await tell(EngineFrame(delta=Delta(prompt_tokens=asked, finish_reason="length")))
+        usage = Usage(prompt_tokens=asked, total_tokens=asked)
+        done = EngineDone(
+            usage=usage, base_digest=BASE_DIGEST, adapter=r.adapter, embedding=embedding(prompt)
+        )
+        await tell(EngineFrame(done=done))
+        return True
+
     async def generate(self, r: EngineRequest, tell: Tell) -> bool:
         """Whether it came to its last frame."""
         prompt = said(r)
         if prompt == "use":
             prompt = r.memory.model_dump_json() if r.memory else "no memory"
+        if prompt == "messages":
+            prompt = heard(r)
         if prompt == "whose turn":
             prompt = f"{r.project} {r.priority}"
+        if r.embeds:
+            return await self.embed(r, prompt, tell)
         order = prompt.split() or [""]
         if order[0] == "fault":
             fault = EngineFault(
@@ -128,6 +164,11 @@ class Engine:
                     break
             if order[0] == "crash":
                 return False
+            if order[0] == "call":
+                for news in calls(order[1:]):
+                    await tell(EngineFrame(delta=Delta(index=i, calls=(news,), tokens=1)))
+                    made += 1
+                reason = "tool_calls"
             made += count
             last = Delta(index=i, finish_reason=reason, memory=outcome(r, order, i))
             await tell(EngineFrame(delta=last))
@@ -141,6 +182,11 @@ class Engine:
         adapter = "0" * 64 if prompt == "wrong adapter" else r.adapter
         await tell(EngineFrame(done=EngineDone(usage=usage, base_digest=BASE_DIGEST, adapter=adapter)))
         return True
+
+
+def embedding(text: str) -> str:
+    """Three numbers that tell a text from another, as an engine writes them."""
+    return base64.b64encode(struct.pack("<3f", len(text), sum(map(ord, text)) / 7, -0.25)).decode()
 
 
 def said(r: EngineRequest) -> str:
@@ -187,7 +233,27 @@ def answer(order: list[str], prompt: str) -> Iterator[str]:
         return ("x" * int(order[2]) for _ in range(int(order[1])))
     if order[0] == "crash":
         return (f"{i} " for i in range(int(order[1])))
+    if order[0] == "call":
+        return iter(())
     return iter(words(prompt))
+
+
+def calls(names: list[str]) -> Iterator[CallDelta]:
+    for i, name in enumerate(names):
+        yield CallDelta(index=i, id=f"call{i}", name=name)
+        yield CallDelta(index=i, arguments='{"place": ')
+        yield CallDelta(index=i, arguments=f"{i}}}")
+
+
+def heard(r: EngineRequest) -> str:
+    """The conversation, each turn as role and text, with the calls it makes or answers."""
+    return json.dumps(
+        [
+            [m.role, m.text, *(f"{c.id} {c.name} {c.arguments}" for c in m.tool_calls)]
+            + ([m.tool_call_id] if m.tool_call_id else [])
+            for m in r.messages or ()
+        ]
+    )
 
 
 def checks(r: EngineRequest) -> tuple[Check, ...]:

@@ -246,6 +246,33 @@ def test_a_lingering_server_goes_when_its_owner_has_gone(tmp_path: Path) -> None
             assert (code, out) == (0, ""), "a lingering server says no key"
 
 
+def test_a_lingering_server_stays_for_a_batch(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as owner:  # noqa: SIM117
+        with started(tmp_path, "--linger-owner", str(owner.pid), "--linger-s", "0.1") as process:
+            at = told(tmp_path, process)
+            headers = {"authorization": f"Bearer {at['key']}"}
+            with httpx2.Client(base_url=at["url"], headers=headers, trust_env=False) as client:
+                body = {"model": "seedling", "prompt": "x"}
+                row = {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": body}
+                file = client.post(
+                    "/v1/files",
+                    data={"purpose": "batch"},
+                    files={"file": ("f.jsonl", json.dumps(row).encode())},
+                ).json()["id"]
+                asked = {
+                    "input_file_id": file,
+                    "endpoint": "/v1/completions",
+                    "completion_window": "24h",
+                }
+                batch = client.post("/v1/batches", json=asked).json()["id"]
+                owner.kill()
+                owner.wait()
+                time.sleep(1.5)
+                assert process.poll() is None, "a batch was still waiting"
+                client.post(f"/v1/batches/{batch}/cancel")
+            assert ended(process)[0] == 0
+
+
 def test_the_gateway_brings_no_workshop() -> None:
     code = "import sys, inhouse.server.main; print([m for m in ('torch', 'numpy', 'tokenizers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -8,7 +8,7 @@ from inhouse.jobs import queue
 from inhouse.schema import JobFault
 from inhouse.store.records import jobs
 
-from .house import announce, engine, house
+from .house import House, announce, engine, house
 
 
 def test_without_a_replica_one_is_asked_for_and_the_caller_told_to_wait(tmp_path: Path) -> None:
@@ -76,4 +76,9 @@ def test_an_engine_that_speaks_nonsense_is_not_believed(tmp_path: Path) -> None:
         lying.start()
         reply = made.chat("hi")
         lying.join()
-        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_loading")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "engine_lost")
+
+
+def test_a_request_that_ends_every_engine_is_not_given_all_of_them(served: House) -> None:
+    reply = served.chat("crash 0")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "engine_lost")

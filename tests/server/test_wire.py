@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inhouse.server.openai.batches import BatchRequest
 from inhouse.server.openai.chat import ChatRequest
 from inhouse.server.openai.completions import CompletionRequest
+from inhouse.server.openai.embeddings import EmbeddingRequest
 from inhouse.server.openai.fine_tuning import JobRequest
 from inhouse.server.openai.projects import AccountBody, KeyBody, ProjectBody, RateLimitBody
+from inhouse.server.openai.response_request import ResponseRequest
 
-from .house import House
-
-PLACES = (os.environ.get("OPENAI_SPEC", ""), str(Path(__file__).parents[3] / "shared/openai/openapi.json.gz"))
+from .description import components
+from .house import House, until
 
 
 @pytest.fixture(scope="module")
 def spec() -> dict[str, Any]:
-    for place in filter(None, PLACES):
-        if Path(place).is_file():
-            with gzip.open(place) as file:
-                return dict(json.load(file)["components"]["schemas"])
-    pytest.skip("OpenAI's description (openapi.json.gz) is not here; OPENAI_SPEC may say where it is")
+    return dict(components()["schemas"])
 
 
 def properties(spec: dict[str, Any], schema: dict[str, Any]) -> set[str]:
@@ -48,6 +43,9 @@ def properties(spec: dict[str, Any], schema: dict[str, Any]) -> set[str]:
         ("ProjectServiceAccountCreateRequest", AccountBody),
         ("CreateProjectServiceAccountApiKeyBody", KeyBody),
         ("ProjectRateLimitUpdateRequest", RateLimitBody),
+        ("CreateEmbeddingRequest", EmbeddingRequest),
+        ("CreateBatchRequest", BatchRequest),
+        ("CreateResponse", ResponseRequest),
     ],
 )
 def test_every_field_that_openai_has_is_known_by_name(spec: dict[str, Any], name: str, model: Any) -> None:
@@ -118,3 +116,34 @@ def test_every_key_that_openai_s_admin_api_requires_is_in_our_replies(
     }
     assert {name: found for name, reply in replies.items() if (found := lacking(spec, name, reply))} == {}
     client.post(f"{here}/archive")
+
+
+def test_batches_and_embeddings_are_as_openai_describes_them(spec: dict[str, Any], served: House) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    client = served.client()
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings"}
+    rows = [row | {"body": {"model": "seedling", "input": "x"}}, row | {"custom_id": "b", "body": {}}]
+
+    def made(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """A batch that has ended."""
+        text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        file = client.post("/v1/files", data={"purpose": "batch"}, files={"file": ("f.jsonl", text)}).json()
+        asked = {"input_file_id": file["id"], "endpoint": "/v1/embeddings", "completion_window": "24h"}
+        begun = client.post("/v1/batches", json=asked).json()
+        check("Batch", begun)
+
+        def ended() -> dict[str, Any] | None:
+            batch = dict(client.get(f"/v1/batches/{begun['id']}").json())
+            check("Batch", batch)
+            return batch if batch["status"] in ("completed", "failed") else None
+
+        return dict(until(ended, "the batch ends"))
+
+    def check(name: str, reply: dict[str, Any]) -> None:
+        schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": spec}}
+        jsonschema.Draft202012Validator(schema).validate(reply)
+
+    check("CreateEmbeddingResponse", client.post("/v1/embeddings", json=rows[0]["body"]).json())
+    assert made(rows)["status"] == "completed"
+    assert made([rows[0], rows[0]])["status"] == "failed"
+    check("ListBatchesResponse", client.get("/v1/batches").json())

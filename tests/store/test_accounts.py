@@ -107,7 +107,7 @@ def test_the_last_use_never_goes_back(db: Database) -> None:
 def test_keys_of_the_schema_before_keep_working_with_an_account_of_their_own(database_url: str) -> None:
     db = Database(database_url)
     names = [step.__name__ for step in MIGRATIONS]
-    migrate(db, migrations=MIGRATIONS[: names.index("_0004_accounts")])
+    migrate(db, migrations=MIGRATIONS[: names.index("_0005_accounts")])
     with db.write() as conn:
         for id, role in (("key_one", "admin"), ("key_two", "member")):
             conn.exec_driver_sql(

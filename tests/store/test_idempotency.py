@@ -111,3 +111,11 @@ def test_a_key_is_kept_for_a_day(db: Database) -> None:
         assert idempotency.reserve(conn, "a", "key", "one", KEPT_S - 1) == StoredReply(200, b"old")
         assert idempotency.reserve(conn, "a", "key", "another body", KEPT_S + 1) is None
         assert idempotency.sweep(conn, KEPT_S + 1) == 1
+
+
+def test_a_key_that_has_its_reply_is_not_given_back(db: Database) -> None:
+    with db.write() as conn:
+        assert idempotency.reserve(conn, "a", "key", "hash", 1.0) is None
+        idempotency.finish(conn, "a", "key", 200, b"reply")
+        idempotency.forget(conn, "a", "key")
+        assert idempotency.reserve(conn, "a", "key", "hash", 1.0) == StoredReply(200, b"reply")

@@ -28,11 +28,14 @@ class Batch:
     slots: list[tuple[int, ...]]
     """[T] the adapter slots of each token, one or two; none is the base"""
     rows: Tensor
-    """[N + M] int64, places of the stream whose hidden state is wanted: the next draws', then the scores'"""
+    """[N + M + E] int64, places of the stream whose hidden state is wanted: the next draws', the scores', then those
+    that embeddings are made of"""
     drawing: list[Row]
     """[N] who draws a token, once behind each of its guesses as well"""
     scoring: list[tuple[Sequence, int]]
     """[M] (sequence, place of the prompt token whose log-probability is wanted)"""
+    pooling: list[Row]
+    """Rows that give states to an embedding, in the order of their E places: each as many as `Row.states` says"""
 
     def to(self, device: torch.device) -> Batch:
         """The same, on a device."""
@@ -51,6 +54,8 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
     drawing: list[Row] = []
     places: list[int] = []
     scoring: list[tuple[Sequence, int]] = []
+    pooled: list[int] = []
+    pooling: list[Row] = []
     writes: list[Tensor] = []
     chunks: list[Chunk] = []
     singles = [row for row in rows if row.count == 1]
@@ -73,6 +78,9 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
         for target in row.targets:
             places.append(begin + target - 1 - row.start)
             scoring.append((row.sequence, target))
+        if states := row.states:
+            pooled += range(begin + states.start - row.start, begin + states.stop - row.start)
+            pooling.append(row)
         if row.count > 1:
             read = cache.places(pages.table(row.sequence), stop)
             writes.append(read[row.start :])
@@ -83,7 +91,8 @@ def build(plan: Plan, pages: Pages, cache: Cache) -> Batch:
         positions=torch.tensor(positions),
         attend=PagedAttend(cache, torch.cat(writes), past, tuple(chunks), torch.tensor(reaches)),
         slots=slots,
-        rows=torch.tensor(last + places, dtype=torch.int64),
+        rows=torch.tensor(last + places + pooled, dtype=torch.int64),
         drawing=drawing,
         scoring=scoring,
+        pooling=pooling,
     )

@@ -141,6 +141,7 @@ class Engine:
         if plan.rows:
             batch = batches.build(plan, self.scheduler.pages, self.runner.cache)
             output = self.runner.run(batch)
+            self._pool(batch, output, replies)
             draws = self._draw(batch, output, replies)
             self.scheduler.commit(plan, {s: [draw.token for draw in own] for s, own in draws.items()})
             self._deliver(plan, batch, output, draws, replies)
@@ -170,6 +171,15 @@ class Engine:
 
     def _loading(self, key: str, slot: int, factors: Factors) -> EngineFault | None:
         return around_request(key, partial(self.runner.load, slot, factors))
+
+    def _pool(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> None:
+        """Adds the step's states to the embeddings they are for. A request whose states cannot be added fails, before
+        its pages are known to others."""
+        for row, part in zip(batch.pooling, output.parts, strict=True):
+            request = row.sequence.request
+            fault = around_request(request.id, partial(self._voices[row.sequence].pool, part))
+            if isinstance(fault, EngineFault):
+                replies.append(self._fail(request, fault))
 
     def _draw(self, batch: batches.Batch, output: Output, replies: list[Reply]) -> dict[Sequence, list[Draw]]:
         """Each sequence's next token, and one more behind each guess that was right."""
@@ -223,6 +233,8 @@ class Engine:
 
     def _news(self, sequence: Sequence, draws: list[Draw]) -> list[Delta]:
         voice = self._voices[sequence]
+        if sequence.request.embeds:
+            return voice.read()
         news = [voice.echo()] if voice.owes_echo else []
         for left, draw in zip(range(len(draws) - 1, -1, -1), draws, strict=True):
             news.append(voice.say(draw, is_last=not left))
@@ -241,8 +253,14 @@ class Engine:
             total_tokens=prompt + generated,
             cached_tokens=request.cached_tokens or 0,
         )
+        voice = self._voices.get(request.choices[0])
+        done = EngineDone(
+            usage=usage,
+            base_digest=self.base_digest,
+            adapter=request.adapter,
+            embedding=None if voice is None else voice.embedding,
+        )
         self._forget(request)
-        done = EngineDone(usage=usage, base_digest=self.base_digest, adapter=request.adapter)
         return Reply(request.id, EngineFrame(done=done))
 
     def _fail(self, request: Request, fault: EngineFault) -> Reply:

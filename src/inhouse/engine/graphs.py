@@ -177,7 +177,7 @@ class Steps:
     def run(self, batch: Batch) -> Tensor | None:
         """Logits of the sequences that draw, [N, V] float32, to be read before the next step; None where this batch
         is to be run another way. The batch lies on the host."""
-        is_alike = not batch.attend.chunks and not batch.scoring
+        is_alike = not batch.attend.chunks and not batch.scoring and not batch.pooling
         if not is_alike or (any(batch.slots) and not self._with_adapters):
             return None
         shape = Shape.of(batch, self._arena)

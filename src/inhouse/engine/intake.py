@@ -55,11 +55,13 @@ class Intake:
         """A request ready to be queued. Raises InvalidRequest, NotFound or BadCheckpoint."""
         sampling = call.sampling
         prompt = self._prompt(call)
-        asked = sampling.max_new_tokens
+        asked = 0 if call.embeds else sampling.max_new_tokens
         if not prompt:
             raise InvalidRequest("The prompt holds no tokens. Write at least one word.", param="prompt")
         if len(prompt) + (1 if asked is None else asked) > self.limit:
-            raise ContextLengthExceeded.of(limit=self.limit, prompt=len(prompt), asked=asked or 1)
+            raise ContextLengthExceeded.of(
+                limit=self.limit, prompt=len(prompt), asked=1 if asked is None else asked
+            )
         if not all(sampling.stop):
             raise InvalidRequest("A stop string is empty. Leave it out.", param="stop")
         if len(sampling.stop) > MOST_STOPS or sum(map(len, sampling.stop)) > MOST_STOP_CHARACTERS:
@@ -95,6 +97,7 @@ class Intake:
             matcher=matcher,
             has_tools=call.tools is not None,
             is_free=call.is_free,
+            embeds=call.embeds,
             echo=call.echo,
             prompt_text=call.prompt if call.prompt is not None else self.tokenizer.decode(prompt),
             n=call.n,

@@ -33,6 +33,13 @@ class Row:
         first = max(self.start + 1, sequence.scored)
         return range(first, max(first, min(self.start + self.count + 1, sequence.prompt_length)))
 
+    @property
+    def states(self) -> range:
+        """Places whose final states this piece gives, where an embedding is wanted: each place once, also when it is
+        read again."""
+        stop = self.start + self.count if self.sequence.request.embeds else 0
+        return range(min(max(self.start, self.sequence.scored), stop), stop)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

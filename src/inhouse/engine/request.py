@@ -41,6 +41,8 @@ class Request:
     """Whether a reply may call tools, in the form that the matcher holds it to."""
     is_free: bool = True
     """Whether a reply that calls none may be any text."""
+    embeds: bool = False
+    """Whether the prompt is read for its embedding, and nothing more."""
     echo: bool = False
     prompt_text: str = ""
     """What `echo` repeats."""
@@ -83,14 +85,19 @@ class Request:
         return self.echo and self.sampling.logprobs is not None
 
     @property
+    def reads_whole(self) -> bool:
+        """Whether something is wanted of every prompt token, so that none may be found computed."""
+        return self.scores_prompt or self.embeds
+
+    @property
     def generates(self) -> bool:
         """False where no new token is asked for."""
         return self.limit > len(self.prompt)
 
     @property
     def needs_model(self) -> bool:
-        """False where the reply is settled, or there is nothing to generate and nothing to score."""
-        return self.preset is None and (self.generates or self.scores_prompt)
+        """False where the reply is settled, or there is nothing to generate and nothing to be read for."""
+        return self.preset is None and (self.generates or self.reads_whole)
 
     @property
     def is_finished(self) -> bool:
@@ -113,7 +120,7 @@ class Sequence:
     computed: int = 0
     """Tokens whose keys and values are in pages."""
     scored: int = 0
-    """Prompt tokens whose log-probability was read; it outlives a preemption."""
+    """Prompt tokens whose log-probability or final state was taken note of; it outlives a preemption."""
     page_keys: list[bytes] = field(default_factory=list)
     """What its full pages are called in the index of prefixes, as far as anybody asked."""
     indexed: int = 0

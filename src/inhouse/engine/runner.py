@@ -5,7 +5,7 @@ It holds the tensors: decoder, cache and adapters. It knows no queues and no tex
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from inhouse.engine.adapters import Bank
 from inhouse.engine.arena import Factors
 from inhouse.engine.batch import Batch
 from inhouse.engine.cache import Cache
+from inhouse.engine.embedding import Part, parts_of
 from inhouse.engine.graphs import Steps
 from inhouse.engine.library import Library
 from inhouse.engine.request import Sequence
@@ -37,6 +38,8 @@ class Output:
     """[N, V] float32, a row for each sequence of `batch.drawing`"""
     scores: list[Score]
     """[M] for each of `batch.scoring`"""
+    parts: list[Part] = field(default_factory=list)
+    """For each of `batch.pooling`"""
 
 
 class Runner:
@@ -92,9 +95,11 @@ class Runner:
         if hidden is None:
             hidden = self.decoder.forward(
                 batch.tokens, batch.positions, batch.attend, adapters, batch.rows
-            )  # [N + M, D]
-        drawing, scoring = hidden.tensor_split([len(batch.drawing)])
-        return Output(self.decoder.logits(drawing), self._scores(scoring, batch.scoring))
+            )  # [N + M + E, D]
+        draws, scores = len(batch.drawing), len(batch.scoring)
+        drawing, scoring, pooling = hidden.tensor_split([draws, draws + scores])
+        parts = parts_of(pooling, [len(row.states) for row in batch.pooling])
+        return Output(self.decoder.logits(drawing), self._scores(scoring, batch.scoring), parts)
 
     def _scores(self, hidden: Tensor, wanted: list[tuple[Sequence, int]]) -> list[Score]:
         """Scores of prompt tokens, a few rows of logits at a time. hidden [M, D]."""

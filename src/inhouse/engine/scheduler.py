@@ -138,6 +138,8 @@ class Scheduler:
             )
         self._arrivals += 1
         request.order, request.arrived_at = self._arrivals, now
+        if not any(other.priority == "batch" for other in self._requests.values()):
+            self._batch_ran_at = now  # it has not stood still before it came
         self._requests[request.id] = request
         self._queue.enter(request.project, len(request.choices))
         for sequence in request.choices:
@@ -177,7 +179,7 @@ class Scheduler:
                 continue  # cancelled, or failed alone, while the step ran
             tokens = drawn[sequence] if row.samples else []
             right = max(len(tokens) - 1, 0)
-            sequence.scored = max(sequence.scored, row.targets.stop)
+            sequence.scored = max(sequence.scored, row.targets.stop, row.states.stop)
             sequence.tokens += tokens
             sequence.computed += row.count - len(row.drafts) + right
             sequence.lookup.learn(len(row.drafts), right)
@@ -324,7 +326,7 @@ class Scheduler:
     def _awaits_first_choice(self, sequence: Sequence) -> bool:
         """Whether the request's first choice is just now reading the prompt that this one can share."""
         first = sequence.request.choices[0]
-        if sequence is first or sequence.request.scores_prompt:
+        if sequence is first or sequence.request.reads_whole:
             return False
         return first in self._running and first.computed < sequence.prompt_length
 
@@ -362,7 +364,7 @@ class Scheduler:
 
         Returns how many tokens were known. The last one is always read, for its logits.
         """
-        if not sequence.request.scores_prompt:
+        if not sequence.request.reads_whole:
             keys = self._page_keys(sequence, (sequence.length - 1) // self.pages.page_size)
             sequence.computed = self.pages.resume(sequence, keys)
             sequence.indexed = len(self.pages.table(sequence))

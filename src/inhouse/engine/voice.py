@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from inhouse.engine.embedding import Part, Pool
 from inhouse.engine.recall import Recall
 from inhouse.engine.request import Sequence
 from inhouse.engine.sampler import Draw, Score
@@ -42,6 +43,7 @@ class Voice:
         self._recall = sequence.request.recall
         self._said: list[Delta] = []  # for the memory's word at the end
         self._prompt: list[TokenLogprob] = []
+        self._pool = Pool()
         self._owes_echo = sequence.request.echo
         self._prompt_tokens = len(sequence.request.prompt) if sequence.index == 0 else 0
 
@@ -77,6 +79,20 @@ class Voice:
             logprobs=self._prompt if request.scores_prompt else None,
             finish_reason=None if request.generates else "length",
         )
+
+    def pool(self, part: Part) -> None:
+        """Takes the final states of the next prompt tokens, for the embedding. Raises InternalError."""
+        self._pool.add(part)
+
+    @property
+    def embedding(self) -> str | None:
+        """What the prompt's states come to, once all were taken, where that was asked for."""
+        return self._pool.text() if self._sequence.request.embeds else None
+
+    def read(self) -> list[Delta]:
+        """Of a request that only reads: how long its prompt is, the first time, and that it has ended."""
+        delta = Delta(prompt_tokens=self._told_once(), finish_reason=self._sequence.finish_reason)
+        return [delta] if delta.prompt_tokens or delta.finish_reason else []
 
     def say(self, draw: Draw, *, is_last: bool = True) -> Delta:
         """The delta of one new token, after it was committed, maybe with others behind it (`is_last`). Sets `stopped`

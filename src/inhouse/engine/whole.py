@@ -44,8 +44,8 @@ class Whole:
         return cls(decoder, cache, arena) if fits else None
 
     def run(self, batch: Batch, adapters: Grouped | Stacked | None) -> Tensor | None:
-        """The wanted rows' hidden states, [N + M, D] after the final norm; None where this batch is to be run another
-        way."""
+        """The wanted rows' hidden states, [N + M + E, D] after the final norm; None where this batch is to be run
+        another way."""
         attend, decoder = batch.attend, self._decoder
         if attend.past is None or attend.chunks or isinstance(adapters, Stacked):
             return None

@@ -18,13 +18,26 @@ from starlette.routing import BaseRoute, Match, Route
 from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
 from inhouse.server import admin, audit, body, bundle, health, idempotency, metrics, pins, scopes
 from inhouse.server.auth import Auth, Keyring, host_rule
+from inhouse.server.batches import Batches
 from inhouse.server.edge import Edge, Readers, Work
 from inhouse.server.gateway import Gateway
 from inhouse.server.last_use import LastUse
 from inhouse.server.limits import Limits, Meter
 from inhouse.server.memory import Clearing
 from inhouse.server.metrics import Metrics
-from inhouse.server.openai import audit_logs, chat, completions, facts, files, fine_tuning, models, projects
+from inhouse.server.openai import (
+    audit_logs,
+    batches,
+    chat,
+    completions,
+    embeddings,
+    facts,
+    files,
+    fine_tuning,
+    models,
+    projects,
+    responses,
+)
 from inhouse.server.openai import usage as usage_reports
 from inhouse.server.relay import Relay
 from inhouse.server.replies import error_reply
@@ -38,8 +51,8 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 
 ROUTERS = (
-    *(health, metrics, models, chat, completions, bundle, files, fine_tuning, facts, admin, pins),
-    *(projects, usage_reports, audit_logs, audit),
+    *(health, metrics, models, chat, completions, responses, embeddings, bundle, files, batches, fine_tuning),
+    *(facts, admin, pins, projects, usage_reports, audit_logs, audit),
 )
 
 
@@ -117,6 +130,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway.usage.run(),
         gateway.last_use.run(),
         gateway.clearing.run(),
+        Batches(app).run(),
         idempotency.keep_swept(gateway.store),
     )
     tasks = [asyncio.create_task(work) for work in running]

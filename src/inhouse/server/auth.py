@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from inhouse.errors import PermissionDenied, Unauthenticated
 from inhouse.server.edge import OPEN_PATHS
 from inhouse.server.last_use import LastUse
-from inhouse.server.limits import Meter, Party, month_start, parties_of
+from inhouse.server.limits import BATCHES, Meter, Party, month_start, parties_of
 from inhouse.server.threads import StoreThreads
 from inhouse.store.records import keys, projects, usage
 from inhouse.store.records.limits import RateLimits
@@ -60,6 +60,11 @@ class Caller:
     def parties(self) -> tuple[Party, ...]:
         """Whose limits a request of the caller counts for."""
         return parties_of(self.project, self.chosen, self.key, self.chosen_for_key)
+
+    @property
+    def batch_parties(self) -> tuple[Party, ...]:
+        """Whose limits a line of a batch counts for."""
+        return (Party(BATCHES, self.project, self.chosen),)
 
     @property
     def is_admin(self) -> bool:
@@ -158,11 +163,12 @@ class Keyring:
 
         found = await self.store.read(ask)
         if found is not None:
-            await self._count_month(found, now)
+            await self.count_month(found)
         return found
 
-    async def _count_month(self, found: Caller, now: float) -> None:
-        """Tells the meter what the store has counted this month for those who have a quota."""
+    async def count_month(self, found: Caller) -> None:
+        """Tells the meter what the store has counted this month for those who have a quota; seldom asked anew."""
+        now = time.monotonic()
         for party in found.parties:
             has_quota = self.meter.limits_of(party).monthly_tokens is not None
             last = self._counted.get((party.what, party.id), -COUNT_AGAIN_S)

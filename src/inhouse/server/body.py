@@ -23,6 +23,10 @@ SLOWEST_BYTES_PER_S = 16 * 1024
 """A body may take PATIENCE_S, and longer only while it keeps coming at this rate and never pauses so long."""
 
 
+UNSUPPORTED = "unsupported"
+"""The kind of fault that a validator raises for what OpenAI has and this server does not honour."""
+
+
 class RequestBody(BaseModel):
     """A JSON body. Strict types; a field that is not named is refused; null is the same as absent.
 
@@ -129,6 +133,8 @@ def _refusal(error: ValidationError, model: type[RequestBody]) -> InvalidRequest
         return InvalidRequest(f"The body is not valid JSON: {reason}.", code="invalid_json")
     param = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps).lstrip(".") or None
     top = str(steps[0]) if steps else ""
+    if kind == UNSUPPORTED:
+        return UnsupportedParameter(f"{param}: {first['msg']}", param=param)
     if kind == "missing":
         return InvalidRequest(f"{param} is required.", param=param, code="missing_required_parameter")
     if kind == "extra_forbidden":

@@ -9,25 +9,46 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.types import Receive
 
 from inhouse.errors import InhouseError, InternalError
-from inhouse.schema import Check, Delta, EngineCall, EngineFrame, EngineOp, EngineRequest, ModelCard, Usage
+from inhouse.schema import (
+    Check,
+    Delta,
+    EngineCall,
+    EngineDone,
+    EngineFrame,
+    EngineOp,
+    EngineRequest,
+    ModelCard,
+    Usage,
+)
 from inhouse.server import gateway
 from inhouse.server.auth import caller
-from inhouse.server.channel import Channel
+from inhouse.server.channel import Channel, error_of
 from inhouse.server.edge import ClientGone
 from inhouse.server.metrics import Clock
-from inhouse.store.records.usage import UsageRow
+from inhouse.store.records.usage import Kind, UsageRow
 
 T = TypeVar("T")
 
 CHARACTERS_A_TOKEN = 4
 """For the reservation only; the engine counts, and the difference is given back."""
 TOKENS_IF_UNSAID = 256
+BATCH_SHARE = 0.5
+"""Of a base's places, what may be taken when a batch asks for more: the others are for whoever waits for a reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What a request's state holds when it is a line of a batch: its engines serve it behind everybody else, it counts
+    against an allowance of its own that is as large as the project's, and its usage is written with its result."""
+
+    usage: list[UsageRow] = field(default_factory=list)
 
 
 def estimate(requests: Sequence[EngineRequest]) -> int:
@@ -44,14 +65,33 @@ def estimate(requests: Sequence[EngineRequest]) -> int:
 class Call:
     """One or more engine requests that are one request to the caller. Use it with `with`, or `close` it."""
 
-    def __init__(self, request: Request, card: ModelCard, requests: Sequence[EngineRequest]) -> None:
-        """Reserves its places before anything is awaited. Raises RateLimited or EngineOverloaded."""
+    def __init__(
+        self,
+        request: Request,
+        card: ModelCard,
+        requests: Sequence[EngineRequest],
+        *,
+        at_once: int | None = None,
+        kind: Kind = "completions",
+    ) -> None:
+        """Reserves its places before anything is awaited. Raises RateLimited or EngineOverloaded.
+
+        at_once  how many of the requests are under way together, where that is fewer than all
+        kind     what its usage is counted as
+        """
         self.gw = gateway.of(request)
         self.caller = caller(request)
         self.request_id: str = request.state.request_id
         self.card = card
+        self.kind = kind
         self.base = gateway.resident(card)
+        background = request.scope["state"].get("background")
+        self._ledger = self.gw.usage if background is None else background.usage
+        if background is not None:
+            requests = [r.model_copy(update={"priority": "batch"}) for r in requests]
         self.requests = requests
+        self.failed: int | None = None
+        """The number of the request whose fault ended the call, where `together` met it."""
         self.adapter = card.digest if card.kind == "adapter" else None
         self.fingerprint = ""
         self._held = contextlib.ExitStack()
@@ -63,13 +103,17 @@ class Call:
         self._reason: str | None = None
         self._error_code: str | None = None
         now = time.monotonic()
-        parties = self.caller.parties
+        parties = self.caller.parties if background is None else self.caller.batch_parties
         try:
             self._reserved = self.gw.meter.reserve(parties, estimate(requests), now)
         finally:
             request.state.reply_headers = self.gw.meter.headers(parties, now)
+        places = sum(r.n for r in requests)
+        share = 1.0 if background is None else BATCH_SHARE
         try:
-            self._held.enter_context(self.gw.relay.slots(self.base, sum(r.n for r in requests)))
+            self._held.enter_context(
+                self.gw.relay.slots(self.base, min(places, at_once or places), share=share)
+            )
         except InhouseError:
             self._reserved.settle(0, now)
             raise
@@ -135,6 +179,27 @@ class Call:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
+    async def together(self, numbers: range) -> list[EngineDone]:
+        """What the requests of these numbers end with, asked of one engine in one call. Raises the first fault."""
+        bundle = tuple(self.requests[i] for i in numbers)
+        if len(bundle) == 1:
+            self.failed = numbers[0]  # its fault is the channel's, and is raised by it
+        channel = await self.gw.relay.open(self.base, EngineCall(op="generate", bundle=bundle))
+        self._opened.append(channel)
+        self.fingerprint = channel.replica.fingerprint
+        done: dict[int, EngineDone] = {}
+        while frames := await channel.frames():
+            for frame in frames:
+                if frame.fault is not None:
+                    self.failed = numbers[frame.request]
+                    raise error_of(frame.fault)
+                self.take(numbers[frame.request], [frame])
+                if frame.done is not None:
+                    done[frame.request] = frame.done
+        self.failed = None
+        self.gw.relay.close(channel)
+        return [done[i] for i in range(len(bundle))]
+
     def close(self) -> None:
         """Cancels what still runs, gives places and unused tokens back, writes the usage. Once."""
         if self._reserved.is_settled:
@@ -151,7 +216,7 @@ class Call:
             error_code=self._error_code,
         )
         if used.total_tokens:
-            self.gw.usage.add(
+            self._ledger.append(
                 UsageRow(
                     project=self.caller.project,
                     key=self.caller.key,
@@ -160,6 +225,7 @@ class Call:
                     prompt_tokens=used.prompt_tokens,
                     completion_tokens=used.completion_tokens,
                     cached_tokens=used.cached_tokens,
+                    kind=self.kind,
                     at=time.time(),
                 )
             )

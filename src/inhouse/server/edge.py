@@ -189,7 +189,8 @@ class _Reply:
             if not self.is_started:
                 await error_reply(error)(scope, receive, self)
             elif self.is_event_stream:
-                await self({"type": "http.response.body", "body": error_frame(error), "more_body": False})
+                write = self.state.get("error_frame", error_frame)
+                await self({"type": "http.response.body", "body": write(error), "more_body": False})
             elif self.transport is not None:
                 self.transport.abort()
 

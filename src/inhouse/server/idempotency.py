@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -23,12 +24,14 @@ from inhouse.server.auth import caller
 from inhouse.server.replies import Json
 from inhouse.server.threads import StoreThreads
 from inhouse.store.records import idempotency
+from inhouse.store.records.idempotency import StoredReply
 
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 3600.0
 MAX_KEY_CHARACTERS = 255
 HEADER = "idempotency-key"
+REPLAYED = {"x-idempotent-replay": "true"}
 
 
 async def create_once(
@@ -36,25 +39,71 @@ async def create_once(
 ) -> Response:
     """What `create` answers, or answered before under this Idempotency-Key to the same `asked`."""
     project, store = caller(request).project, gateway.of(request).store
-    key = request.headers.get(HEADER)
+    key = _key(request)
     if key is None:
         return Json(await store.write(create))
-    if not 1 <= len(key) <= MAX_KEY_CHARACTERS:
-        raise InvalidRequest(
-            f"Idempotency-Key must have 1 to {MAX_KEY_CHARACTERS} characters.", param="Idempotency-Key"
-        )
-    digest = hashlib.sha256(request.url.path.encode() + b"\0" + asked).hexdigest()
+    digest = _digest(request, asked)
 
     def once(conn: Connection) -> Response:
         before = idempotency.reserve(conn, project, key, digest, store.db.clock(conn))
         if before is not None:
-            replayed = {"x-idempotent-replay": "true"}
-            return Response(before.body, before.status, replayed, media_type="application/json")
+            return again(before)
         body = orjson.dumps(create(conn))
         idempotency.finish(conn, project, key, 200, body)
         return Response(body, media_type="application/json")
 
     return await store.write(once)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A key that is ours while work goes on that takes longer than a transaction. Finish it, or give it back."""
+
+    store: StoreThreads
+    project: str
+    key: str
+
+    def finish(self, conn: Connection, reply: dict[str, Any]) -> None:
+        idempotency.finish(conn, self.project, self.key, 200, orjson.dumps(reply))
+
+    def forget(self, conn: Connection) -> None:
+        """The work came to nothing: the same request may be sent again."""
+        idempotency.forget(conn, self.project, self.key)
+
+    async def give_back(self) -> None:
+        """`forget`, in a transaction of its own."""
+        await self.store.write(self.forget)
+
+
+async def reserve(request: Request, asked: bytes) -> Reservation | StoredReply | None:
+    """The request's key, or what it was answered before; None: it has none. Raises Conflict while a twin is at work."""
+    project, store = caller(request).project, gateway.of(request).store
+    key = _key(request)
+    if key is None:
+        return None
+    digest = _digest(request, asked)
+    before = await store.write(
+        lambda conn: idempotency.reserve(conn, project, key, digest, store.db.clock(conn))
+    )
+    return before or Reservation(store, project, key)
+
+
+def again(before: StoredReply) -> Response:
+    """A reply that was given before."""
+    return Response(before.body, before.status, REPLAYED, media_type="application/json")
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get(HEADER)
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARACTERS:
+        raise InvalidRequest(
+            f"Idempotency-Key must have 1 to {MAX_KEY_CHARACTERS} characters.", param="Idempotency-Key"
+        )
+    return key
+
+
+def _digest(request: Request, asked: bytes) -> str:
+    return hashlib.sha256(request.url.path.encode() + b"\0" + asked).hexdigest()
 
 
 async def keep_swept(store: StoreThreads) -> None:

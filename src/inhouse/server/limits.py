@@ -17,6 +17,8 @@ from inhouse.store.records.limits import RateLimits
 
 UNLIMITED = 2**31 - 1
 WINDOW_S = 60.0
+BATCHES = "project's batches"
+"""A project's lines of batches: they have as much a minute again as it has, and share its month."""
 CROWDED_RETRY_S = 1.0
 """When to try again where too many requests are under way: nobody knows when one of them ends."""
 
@@ -61,7 +63,7 @@ class Party:
     """Somebody whose use is limited: a project, or one key of it."""
 
     what: str
-    """The word for it in messages: "project" or "key"."""
+    """The word for it in messages: "project", "key" or BATCHES."""
     id: str
     chosen: RateLimits
 
@@ -108,6 +110,8 @@ class Month:
 
     start: float
     used: int = 0
+    reserved: int = 0
+    """Tokens of requests under way, as they were estimated."""
 
     def learn(self, start: float, stored: int) -> None:
         if start > self.start:
@@ -130,8 +134,6 @@ class Account:
     tokens: Bucket
     month: Month
     running: int = 0
-    reserved: int = 0
-    """Tokens of requests under way, as they were estimated."""
 
     def set(self, limits: Limits, now: float) -> None:
         for bucket, capacity in ((self.requests, limits.requests), (self.tokens, limits.tokens)):
@@ -143,10 +145,10 @@ class Account:
     def refusal(self, what: str, tokens: int) -> InhouseError | None:
         """Why one more request of so many tokens is too much; None: it is not."""
         quota = self.limits.monthly_tokens
-        if quota is not None and self.month.used + self.reserved + tokens > quota:
+        if quota is not None and self.month.used + self.month.reserved + tokens > quota:
             return RateLimited(
                 f"Over this {what}'s quota of {quota} tokens a month: {self.month.used} are used, "
-                f"{self.reserved} are under way, and this request may take {tokens}. "
+                f"{self.month.reserved} are under way, and this request may take {tokens}. "
                 "Ask an admin to raise it, or wait for the next month (UTC).",
                 code="insufficient_quota",
             )
@@ -186,7 +188,7 @@ class Reservation:
             bucket = account.tokens
             bucket.left = min(bucket.capacity, bucket.left + tokens - used_tokens)
             account.running -= 1
-            account.reserved -= estimated
+            account.month.reserved -= estimated
             account.month.roll(time.time() if at is None else at)
             account.month.used += used_tokens
 
@@ -200,13 +202,15 @@ class Meter:
         self._accounts: dict[tuple[str, str], Account] = {}
 
     def limits_of(self, party: Party) -> Limits:
-        return (self.limits if party.what == "project" else Limits()).with_chosen(party.chosen)
+        return (Limits() if party.what == "key" else self.limits).with_chosen(party.chosen)
 
     def account(self, party: Party, now: float) -> Account:
         limits, key = self.limits_of(party), (party.what, party.id)
         if key not in self._accounts:
             buckets = Bucket(limits.requests, now), Bucket(limits.tokens, now)
-            self._accounts[key] = Account(limits, *buckets, Month(0.0))
+            of_project = Party("project", party.id, party.chosen)
+            month = self.account(of_project, now).month if party.what == BATCHES else Month(0.0)
+            self._accounts[key] = Account(limits, *buckets, month)
         self._accounts[key].set(limits, now)
         return self._accounts[key]
 
@@ -230,7 +234,7 @@ class Meter:
             account.requests.left -= 1
             account.tokens.left -= of_minute
             account.running += 1
-            account.reserved += tokens
+            account.month.reserved += tokens
             made.taken.append((account, of_minute, tokens))
         return made
 

@@ -32,7 +32,7 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
 from inhouse.store.records import audit as acts
-from inhouse.store.records import jobs, keys, projects
+from inhouse.store.records import batches, jobs, keys, projects
 
 log = logging.getLogger(__name__)
 
@@ -190,10 +190,16 @@ async def _leave_when_unneeded(server: Listener, db: Database, settings: Setting
         if work.active or quiet_s < settings.linger_s or _is_alive(owner):
             continue
         with contextlib.suppress(InhouseError):
-            left = await store.read(lambda conn: jobs.with_state(conn, "tune", UNFINISHED))
-            if all(job.paused_at is not None and job.state == "queued" for job in left):
+            if not await store.read(_has_work):
                 server.handle_exit()
                 return
+
+
+def _has_work(conn: Connection) -> bool:
+    """Whether somebody's job or batch is yet to end. A paused job waits for its owner, whose client starts a server."""
+    left = jobs.with_state(conn, "tune", UNFINISHED)
+    is_running = any(job.paused_at is None or job.state == "running" for job in left)
+    return is_running or batches.any_unfinished(conn)
 
 
 def _is_alive(pid: int) -> bool:

@@ -24,6 +24,8 @@ REPLICA_CACHE_S = 0.2
 LOOK_AGAIN_S = 0.1
 LEAVING = ("draining", "engine_lost")
 """What an engine answers on its way out: its successor, or another, will do."""
+MOST_ENGINES = 3
+"""A request that has ended so many engines before they answered anything is given no other."""
 STATS_WAIT_S = 1.0
 
 
@@ -40,12 +42,13 @@ class Relay:
         self._ended_by: InhouseError | None = None
 
     @contextlib.contextmanager
-    def slots(self, base: str, count: int) -> Iterator[None]:
-        """Holds `count` places, one a choice, at the base's engines. Raises EngineOverloaded when they are full.
+    def slots(self, base: str, count: int, *, share: float = 1.0) -> Iterator[None]:
+        """Holds `count` places, one a choice, at the base's engines. Raises EngineOverloaded when they are full, or a
+        `share` of them is.
 
         What is larger than all places is taken when nothing else runs: waiting would never let it in.
         """
-        room = sum(self.places(base))
+        room = int(sum(self.places(base)) * share)
         if self.running[base] and self.running[base] + count > room:
             raise EngineOverloaded(
                 f"{self.running[base]} of {room} places for {base} are taken. Try again.", retry_after_s=1
@@ -65,10 +68,11 @@ class Relay:
         """A channel whose first frames have arrived. Tries all replicas, and restarted ones, for load_wait_s.
 
         Nothing has been answered until this returns, so trying again is safe. Raises what the engine answers,
-        and ModelLoading when the wait is over or the base has just failed to load.
+        EngineGone when it has ended MOST_ENGINES of them, and ModelLoading when the wait is over or the base has just
+        failed to load.
         """
         started = time.monotonic()
-        asked_at = 0.0
+        asked_at, gone = 0.0, 0
         while True:
             if self._ended_by is not None:
                 raise self._ended_by
@@ -76,8 +80,12 @@ class Relay:
             for replica in random.sample(replicas_now, len(replicas_now)):
                 try:
                     return await self._begin(replica, call)
-                except (OSError, EngineGone):
+                except OSError:
                     continue
+                except EngineGone:
+                    gone += 1
+                    if gone == MOST_ENGINES:
+                        raise
                 except InhouseError as error:
                     if error.code not in LEAVING or self._ended_by is not None:
                         raise

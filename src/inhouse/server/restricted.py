@@ -16,7 +16,7 @@ from inhouse.store.artifacts import Artifacts
 
 MOST_REMEMBERED = 10_000
 _MADE_HERE = ("fine-tune-results", "batch_output")
-"""Purposes of files that the server wrote itself; none of them quotes a fact."""
+"""Purposes of files that the server wrote itself; none of them quotes a fact that is not for everybody."""
 
 
 class Restricted:

@@ -5,7 +5,7 @@ It knows no resource; the bytes come ready from whoever writes the wire.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 from starlette.responses import Response
@@ -30,12 +30,13 @@ class Closing(Protocol):
 
 
 class EventStream(Response):
-    """Streams `frames`, then [DONE], or the error that ended them; closes `call` in any case."""
+    """Streams `frames`, then `last` ([DONE]), or the error that ended them; closes `call` in any case."""
 
-    def __init__(self, call: Closing, frames: AsyncIterator[bytes]) -> None:
+    def __init__(self, call: Closing, frames: AsyncIterator[bytes], last: bytes = DONE) -> None:
         super().__init__()
         self.call = call
         self.frames = frames
+        self.last = last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -45,10 +46,13 @@ class EventStream(Response):
 
     async def _pump(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        last = DONE
+        last = self.last
         try:
             async for chunk in self.frames:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except InhouseError as error:
             last = error_frame(error)
+        finally:
+            if isinstance(self.frames, AsyncGenerator):  # what it has to give back is given back now
+                await self.frames.aclose()
         await send({"type": "http.response.body", "body": last, "more_body": False})

@@ -30,7 +30,7 @@ class UsageLog:
         self._waiting: list[UsageRow] = []
         self._writing = asyncio.Lock()
 
-    def add(self, row: UsageRow) -> None:
+    def append(self, row: UsageRow) -> None:
         self._waiting.append(row)
 
     async def flush(self) -> None:

@@ -303,6 +303,54 @@ _APPEND_ONLY = {
 """Whoever may change the schema may drop these; then the chain of hashes tells."""
 
 
+def _0006_batches(conn: sa.Connection) -> None:
+    _run(
+        conn,
+        """
+        CREATE TABLE batches (
+            {seq}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, key TEXT NOT NULL, endpoint TEXT NOT NULL,
+            input_file TEXT NOT NULL, digest TEXT NOT NULL, metadata JSON NOT NULL, status TEXT NOT NULL,
+            fence BIGINT NOT NULL, lease_until DOUBLE PRECISION, total BIGINT NOT NULL,
+            completed BIGINT NOT NULL, failed BIGINT NOT NULL, errors JSON NOT NULL, output_file TEXT,
+            error_file TEXT, created_at DOUBLE PRECISION NOT NULL, expires_at DOUBLE PRECISION NOT NULL,
+            in_progress_at DOUBLE PRECISION, finalizing_at DOUBLE PRECISION, completed_at DOUBLE PRECISION,
+            failed_at DOUBLE PRECISION, expired_at DOUBLE PRECISION, cancelling_at DOUBLE PRECISION,
+            cancelled_at DOUBLE PRECISION
+        );
+        CREATE INDEX batches_by_project ON batches (project, seq);
+        CREATE INDEX batches_by_status ON batches (status, seq);
+
+        CREATE TABLE batch_results (
+            batch TEXT NOT NULL REFERENCES batches (id) ON DELETE CASCADE, line BIGINT NOT NULL,
+            is_error BOOLEAN NOT NULL, text {bytes} NOT NULL,
+            PRIMARY KEY (batch, line)
+        );
+        """,
+    )
+
+
+def _0007_responses(conn: sa.Connection) -> None:
+    _run(
+        conn,
+        """
+        CREATE TABLE responses (
+            {seq}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+            previous TEXT, bank TEXT, access JSON NOT NULL, items JSON NOT NULL, reply JSON NOT NULL,
+            said TEXT NOT NULL, created_at DOUBLE PRECISION NOT NULL
+        );
+        CREATE INDEX responses_by_project ON responses (project, seq);
+        CREATE INDEX responses_by_previous ON responses (previous);
+
+        CREATE TABLE response_items (
+            item TEXT NOT NULL, response TEXT NOT NULL REFERENCES responses (id) ON DELETE CASCADE,
+            is_output BOOLEAN NOT NULL,
+            PRIMARY KEY (item, response)
+        );
+        CREATE INDEX response_items_by_response ON response_items (response);
+        """,
+    )
+
+
 def _0008_pauses_and_webhooks(conn: sa.Connection) -> None:
     _run(
         conn,
@@ -345,5 +393,7 @@ MIGRATIONS: list[Migration] = [
     _0003_pins,
     _0004_fingerprints,
     _0005_accounts,
+    _0006_batches,
+    _0007_responses,
     _0008_pauses_and_webhooks,
 ]

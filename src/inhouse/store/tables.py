@@ -192,6 +192,49 @@ pins = sa.Table(
     sa.Index("pins_by_name", "project", "name", unique=True),
 )
 
+batches = sa.Table(
+    "batches",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    _text("project"),
+    _text("key"),
+    _text("endpoint"),
+    _text("input_file"),
+    _text("digest"),
+    _json("metadata"),
+    _text("status"),
+    _count("fence"),
+    _maybe_time("lease_until"),
+    _count("total"),
+    _count("completed"),
+    _count("failed"),
+    _json("errors"),
+    _maybe_text("output_file"),
+    _maybe_text("error_file"),
+    _time("created_at"),
+    _time("expires_at"),
+    _maybe_time("in_progress_at"),
+    _maybe_time("finalizing_at"),
+    _maybe_time("completed_at"),
+    _maybe_time("failed_at"),
+    _maybe_time("expired_at"),
+    _maybe_time("cancelling_at"),
+    _maybe_time("cancelled_at"),
+    sa.Index("batches_by_project", "project", "seq"),
+    sa.Index("batches_by_status", "status", "seq"),
+)
+
+batch_results = sa.Table(
+    "batch_results",
+    metadata,
+    sa.Column("batch", sa.Text, sa.ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("line", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("is_error", sa.Boolean, nullable=False),
+    sa.Column("text", sa.LargeBinary, nullable=False),
+)
+"""What a batch's lines were answered, as it will stand in a file, from when it is known until the file is there."""
+
 replicas = sa.Table(
     "replicas",
     metadata,
@@ -261,6 +304,33 @@ idempotency = sa.Table(
     sa.Column("body", sa.LargeBinary),
     sa.Index("idempotency_by_age", "created_at"),
 )
+
+responses = sa.Table(
+    "responses",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    sa.Column("project", sa.Text, sa.ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    _maybe_text("previous"),
+    _maybe_text("bank"),
+    _json("access"),
+    _json("items"),
+    _json("reply"),
+    _text("said"),
+    _time("created_at"),
+    sa.Index("responses_by_project", "project", "seq"),
+    sa.Index("responses_by_previous", "previous"),
+)
+
+response_items = sa.Table(
+    "response_items",
+    metadata,
+    _text("item", primary_key=True),
+    sa.Column("response", sa.Text, sa.ForeignKey("responses.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("is_output", sa.Boolean, nullable=False),
+    sa.Index("response_items_by_response", "response"),
+)
+"""Which items a response was asked and answered: an answer that another one is asked again has the same id there."""
 
 banks = sa.Table(
     "banks",

@@ -286,6 +286,7 @@ async def forget(request: Request, id: str) -> Response:
             "object": "fact",
             "deleted": True,
             "x_files_deleted": [*gone.files],
+            "x_responses_deleted": gone.responses,
             "x_cleared": is_cleared,
         }
     )

@@ -82,7 +82,8 @@ async def delete(request: Request, name: str) -> Response:
             return gone
 
         gone, is_cleared = await gw.clearing.forget(forget)
-        return Json(deleted | {"x_files_deleted": [*gone.files], "x_cleared": is_cleared})
+        more = {"x_files_deleted": [*gone.files], "x_responses_deleted": gone.responses}
+        return Json(deleted | more | {"x_cleared": is_cleared})
 
     def remove(conn: Connection) -> None:
         models.delete(conn, project, name)

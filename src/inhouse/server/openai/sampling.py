@@ -1,11 +1,11 @@
-"""The request fields that chat and plain completions share, and what each becomes for an engine.
+"""The request fields that chat, completions and responses share, and what each becomes for an engine.
 
 Here is the one list of fields that are accepted without effect, each because having none is what was asked:
 `user`, `safety_identifier`, `prompt_cache_key`, `prompt_cache_retention`, `metadata` (labels for the caller's
 own use), `store: false`, `service_tier: auto | default`, `stream_options.include_obfuscation: false`, and in
 chat `tool_choice: none` and `parallel_tool_calls` without tools, `response_format: {"type": "text"}`,
-`modalities: ["text"]`: what happens without them. A schema's name and description are labels too, and `strict` says
-what is so anyway.
+`modalities: ["text"]`: what happens without them. Responses take `background: false` and `truncation: disabled` like
+that, and tell labels back. A schema's name and description are labels too, and `strict` says what is so anyway.
 """
 
 from __future__ import annotations
@@ -44,24 +44,15 @@ class StreamOptions(RequestBody):
     include_obfuscation: Literal[False] | None = None
 
 
-class Inference(RequestBody):
-    """What any request for tokens may say."""
+class Asked(RequestBody):
+    """What any request for tokens may say, on whichever of OpenAI's wires."""
 
-    only_these: ClassVar[dict[str, str]] = {"store": "false", "service_tier": "auto, default and flex"}
+    only_these: ClassVar[dict[str, str]] = {"service_tier": "auto, default and flex"}
 
     model: Annotated[str, Field(min_length=1, max_length=512)]
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
-    stop: Stop | None = None
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logit_bias: (
-        Annotated[dict[int, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None
-    ) = None
 
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -73,17 +64,45 @@ class Inference(RequestBody):
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
     metadata: Metadata | None = None
-    store: Literal[False] | None = None
     service_tier: Literal["auto", "default", "flex"] | None = None
-
-    @property
-    def choices(self) -> int:
-        return self.n or 1
 
     @property
     def priority(self) -> Priority:
         """OpenAI's flex is our batch: it takes what other requests leave."""
         return "batch" if self.service_tier == "flex" else "interactive"
+
+    def sampling(self, *, max_new_tokens: int | None, logprobs: int | None) -> Sampling:
+        """The fields as an engine takes them, OpenAI's defaults filled in."""
+        return Sampling(
+            max_new_tokens=max_new_tokens,
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else max(self.top_p, SMALLEST_TOP_P),
+            top_k=self.top_k or 0,
+            min_p=self.min_p or 0.0,
+            logprobs=logprobs,
+            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+        )
+
+
+class Inference(Asked):
+    """What chat and plain completions may say."""
+
+    only_these: ClassVar[dict[str, str]] = Asked.only_these | {"store": "false"}
+
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    stop: Stop | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: (
+        Annotated[dict[int, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None
+    ) = None
+    store: Literal[False] | None = None
+
+    @property
+    def choices(self) -> int:
+        return self.n or 1
 
     @property
     def wants_usage(self) -> bool:
@@ -99,17 +118,11 @@ class Inference(RequestBody):
     def sampling(self, *, max_new_tokens: int | None, logprobs: int | None) -> Sampling:
         """The fields as an engine takes them, OpenAI's defaults filled in."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return Sampling(
-            max_new_tokens=max_new_tokens,
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else max(self.top_p, SMALLEST_TOP_P),
-            top_k=self.top_k or 0,
-            min_p=self.min_p or 0.0,
-            seed=self.seed,
-            stop=tuple(stop),
-            logprobs=logprobs,
-            frequency_penalty=self.frequency_penalty or 0.0,
-            presence_penalty=self.presence_penalty or 0.0,
-            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
-            logit_bias=self.logit_bias or {},
-        )
+        more = {
+            "seed": self.seed,
+            "stop": tuple(stop),
+            "frequency_penalty": self.frequency_penalty or 0.0,
+            "presence_penalty": self.presence_penalty or 0.0,
+            "logit_bias": self.logit_bias or {},
+        }
+        return super().sampling(max_new_tokens=max_new_tokens, logprobs=logprobs).model_copy(update=more)

@@ -19,7 +19,7 @@ from inhouse.server.openai.formats import Name
 MAX_TOOLS = 128
 
 
-def _json_object(text: str) -> str:
+def json_object(text: str) -> str:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -63,7 +63,7 @@ class AllowedChoice(RequestBody):
 
 class CalledFunction(RequestBody):
     name: Name
-    arguments: Annotated[str, AfterValidator(_json_object)]
+    arguments: Annotated[str, AfterValidator(json_object)]
 
 
 class MessageCall(RequestBody):

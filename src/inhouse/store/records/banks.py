@@ -6,6 +6,7 @@ changes never share a revision and none is seen in part. It knows nothing of wha
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -80,7 +81,8 @@ def set_report(conn: sa.Connection, id: str, report: dict[str, Any]) -> None:
 
 
 def delete(conn: sa.Connection, id: str) -> Purged:
-    """Forget the bank with all its facts, versions, experts and history, and the files that they came from.
+    """Forget the bank with all its facts, versions, experts and history, the files that they came from, and the
+    stored responses that answered from it.
 
     Delete its model after it: the model's job tells which contents those were.
     """
@@ -98,7 +100,7 @@ def delete(conn: sa.Connection, id: str) -> Purged:
     conn.execute(banks.delete().where(banks.c.id == id))
     purged = forgetting.purge_files(conn, bank.project, files, digests)
     forgetting.scrub_replies(conn, bank.project, id)
-    return purged
+    return replace(purged, responses=forgetting.purge_answered_from(conn, bank.project, id))
 
 
 def _missing(id: str) -> NotFound:

@@ -52,6 +52,8 @@ class FactForgotten:
     """Ids of the uploads that were deleted, because the fact came from them."""
     digests: tuple[str, ...] = ()
     """Artifacts to delete: contents that no file has any more."""
+    responses: int = 0
+    """How many stored responses were deleted, because they cite the fact or say what it says."""
 
 
 # ── change ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,7 +157,7 @@ def rollback(
 def forget(
     conn: sa.Connection, bank: str, id: str, *, author: str, now: float, groups: Groups = None
 ) -> FactForgotten:
-    """Delete a fact, its versions' texts, its expert, and the uploads it came from.
+    """Delete a fact, its versions' texts, its expert, the uploads it came from, and stored responses that say it.
 
     A line in the history says when and by whom, and nothing else. The caller drops the artifacts, and has the
     database cleared of what deleted rows leave behind (`Database.scrub`), after the transaction.
@@ -167,14 +169,17 @@ def forget(
         sa.select(origin).where(fact_changes.c.fact == id, fact_changes.c.fact_then.is_not(None)).distinct()
     )
     files = sorted({file for file in (fact.file, *origins) if file})
+    then = conn.scalars(sa.select(fact_changes.c.fact_then).where(fact_changes.c.fact == id))
+    said = {text for version in then if version for text in _words(Fact(**version))} | set(_words(fact))
     conn.execute(facts.delete().where(facts.c.id == id))  # and, by their keys, its questions and its expert
     conn.execute(fact_changes.update().where(fact_changes.c.fact == id).values(fact_then=None))
     change.note([fact.model_copy(update={"revision": change.revision})], "forget")
     whole = banks.get(conn, None, bank)
     banks.set_report(conn, bank, _without(whole.report, {id, fact.question, *fact.wordings}))
     forgetting.scrub_replies(conn, whole.project, id)
+    responses = forgetting.purge_saying(conn, whole.project, bank, id, said)
     purged = forgetting.purge_files(conn, whole.project, files, forgetting.trained_on(conn, bank, files))
-    return FactForgotten(id, purged.files, purged.digests)
+    return FactForgotten(id, purged.files, purged.digests, responses)
 
 
 # ── ask ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -322,6 +327,11 @@ def _hidden(conn: sa.Connection, bank: str, groups: Groups, only: str | None = N
 def _holds(fact: Fact, words: str) -> bool:
     texts = (fact.question, fact.answer, fact.subject or "", *fact.wordings, *fact.aliases)
     return any(words in text.casefold() for text in texts)
+
+
+def _words(fact: Fact) -> tuple[str, ...]:
+    """What is the fact's own to say; its subject and its source are named elsewhere too."""
+    return (fact.question, *fact.wordings, fact.answer, fact.span or "")
 
 
 def _filtered(

@@ -1,4 +1,4 @@
-"""What else holds a forgotten fact's words: the uploads it came from, and replies kept for idempotency.
+"""What else holds a forgotten fact's words: uploads it came from, replies kept for idempotency, stored responses.
 
 It knows rows; the artifacts' bytes, the write-ahead log and the pages of the database are its callers' to clear,
 after the transaction.
@@ -7,27 +7,52 @@ after the transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from inhouse.errors import NotFound
+from inhouse.rows.facts import normal_question
 from inhouse.store.db import lock, upsert
 from inhouse.store.ids import new as new_id
 from inhouse.store.records import files as file_records
-from inhouse.store.tables import clearings, files, idempotency, jobs, models
+from inhouse.store.tables import (
+    banks,
+    clearings,
+    fact_changes,
+    files,
+    idempotency,
+    jobs,
+    models,
+    response_items,
+    responses,
+)
 
-TABLES = ("facts", "fact_questions", "fact_changes", "fact_experts", "banks", "files", "idempotency")
+TABLES = (
+    "facts",
+    "fact_questions",
+    "fact_changes",
+    "fact_experts",
+    "banks",
+    "files",
+    "idempotency",
+    "responses",
+)
 """Where deleted rows and old values may hold its words until the database is scrubbed."""
 FORGOTTEN = NotFound(
     "What this request made was forgotten since. Send it again under a new key to make it anew."
 )
 """The reply that a retried request gets from then on: the same fact must not come back by itself."""
 
-
 _DATABASE = "database"
 """What is always to clear: the database's pages and log, under a name of its own for each forgetting."""
+TELLING_CHARACTERS = 12
+"""A shorter text ("yes", "42") stands in much that has nothing to do with a fact: in a stored response it counts only
+where that answered from the fact's own bank."""
+AT_ONCE = 100
+"""Texts looked for, or ids followed, in one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +63,8 @@ class Purged:
     """Ids of the files that were deleted."""
     digests: tuple[str, ...] = ()
     """Their contents, where no file of any project has it still: drop these artifacts."""
+    responses: int = 0
+    """How many stored responses were deleted."""
 
 
 def purge_files(conn: sa.Connection, project: str, ids: Sequence[str], digests: Iterable[str] = ()) -> Purged:
@@ -96,3 +123,108 @@ def scrub_replies(conn: sa.Connection, project: str, mentioned: str) -> int:
     return conn.execute(
         idempotency.update().where(idempotency.c.project == project, place > 0).values(**reply)
     ).rowcount
+
+
+# ── stored responses ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def folded_texts(value: Any) -> str:
+    """All that a JSON value says, in the form in which `purge_saying` looks for it."""
+    return "".join(f" {normal_question(text)} \n" for text in _texts(value))
+
+
+def hold_responses(conn: sa.Connection, project: str) -> None:
+    """Until this transaction ends nobody else stores a response of this project, or forgets one with a fact."""
+    lock(conn, f"responses of {project}")
+
+
+def purge_saying(conn: sa.Connection, project: str, bank: str, id: str, texts: Iterable[str]) -> int:
+    """Delete every response that names this fact or says one of its texts, with all that go on from one of them.
+
+    Returns how many. Texts are compared without case, spacing and punctuation.
+    """
+    hold_responses(conn, project)
+    needles = sorted({folded for text in (id, *texts) if (folded := normal_question(text))})
+    found = set[str]()
+    for start in range(0, len(needles), AT_ONCE):
+        says = sa.or_(*(_says(conn, needle, bank) for needle in needles[start : start + AT_ONCE]))
+        found |= set(conn.scalars(sa.select(responses.c.id).where(responses.c.project == project, says)))
+    return _purge_responses(conn, project, found)
+
+
+def purge_answered_from(conn: sa.Connection, project: str, bank: str) -> int:
+    """Delete every response that answered from this bank, with all that go on from one of them; returns how many."""
+    hold_responses(conn, project)
+    within = sa.and_(responses.c.project == project, responses.c.bank == bank)
+    return _purge_responses(conn, project, conn.scalars(sa.select(responses.c.id).where(within)))
+
+
+def revisions(conn: sa.Connection, project: str) -> dict[str, int]:
+    """The revision of each bank of the project, to ask later what was forgotten since."""
+    found = conn.execute(sa.select(banks.c.id, banks.c.revision).where(banks.c.project == project))
+    return {id: int(revision) for id, revision in found}
+
+
+def has_forgotten(conn: sa.Connection, project: str, since: Mapping[str, int]) -> bool:
+    """Whether a fact or a bank of the project was forgotten since its banks had these revisions."""
+    now = revisions(conn, project)
+    if not since.keys() <= now.keys():
+        return True
+    newer = [
+        sa.and_(fact_changes.c.bank == bank, fact_changes.c.revision > revision)
+        for bank, revision in since.items()
+        if now[bank] > revision
+    ]
+    forgot = sa.select(fact_changes.c.id).where(fact_changes.c.action == "forget")
+    return any(conn.execute(forgot.where(change).limit(1)).first() for change in newer)
+
+
+def _purge_responses(conn: sa.Connection, project: str, ids: Iterable[str]) -> int:
+    """Delete these and all that go on from them: what was said once may be said again further on."""
+    gone, fresh = set[str](), sorted(ids)
+    while fresh:
+        gone.update(fresh)
+        after = set[str]()
+        for start in range(0, len(fresh), AT_ONCE):
+            part = fresh[start : start + AT_ONCE]
+            after |= set(conn.scalars(sa.select(responses.c.id).where(responses.c.previous.in_(part))))
+            after |= set(conn.scalars(_asked_again(project, part)))
+        fresh = sorted(after - gone)
+    for id in sorted(gone):
+        conn.execute(responses.delete().where(responses.c.id == id))
+        scrub_replies(conn, project, id)
+    return len(gone)
+
+
+def _asked_again(project: str, ids: Sequence[str]) -> sa.Select[tuple[str]]:
+    """The responses that were asked what one of these had answered, by its items' ids."""
+    answer, asked = response_items.alias(), response_items.alias()
+    query = sa.select(asked.c.response).join(responses, responses.c.id == asked.c.response)
+    query = query.join(answer, sa.and_(answer.c.item == asked.c.item, answer.c.is_output))
+    return query.where(responses.c.project == project, answer.c.response.in_(ids), ~asked.c.is_output)
+
+
+def _says(conn: sa.Connection, needle: str, bank: str) -> sa.ColumnElement[bool]:
+    """Whether a response says this folded text, and the text is telling enough to mean the fact."""
+    is_telling = len(needle) >= TELLING_CHARACTERS
+    sought = needle if is_telling or not needle.isascii() else f" {needle} "
+    find = sa.func.strpos if conn.dialect.name == "postgresql" else sa.func.instr
+    has = find(responses.c.said, sought) > 0
+    return has if is_telling else sa.and_(responses.c.bank == bank, has)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value; of a text that is JSON itself, such as a call's arguments, its own texts too."""
+    if isinstance(value, str):
+        yield value
+        if value[:1] in ("{", "["):
+            try:
+                yield from _texts(json.loads(value))
+            except (ValueError, RecursionError):
+                return
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from _texts(part)

@@ -69,8 +69,8 @@ def finish(conn: sa.Connection, project: str, key: str, status: int, body: bytes
 
 
 def forget(conn: sa.Connection, project: str, key: str) -> None:
-    """Give the key back: the work failed and may be tried again."""
-    conn.execute(idempotency.delete().where(_is(project, key)))
+    """Give the key back: the work failed and may be tried again. A key that has its reply keeps it."""
+    conn.execute(idempotency.delete().where(_is(project, key), idempotency.c.status.is_(None)))
 
 
 def sweep(conn: sa.Connection, now: float) -> int:

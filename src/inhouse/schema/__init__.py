@@ -1,0 +1,113 @@
+"""Every noun that crosses a wire: HTTP bodies, job specs, and the engine socket's frames.
+
+It knows shapes and limits, never behaviour. Two rules hold for every model here: values are frozen, and a
+field that is not named is refused, so that nothing is ever accepted and ignored.
+"""
+
+from __future__ import annotations
+
+from inhouse.schema.engine import (
+    CallDelta,
+    Check,
+    Delta,
+    EngineCall,
+    EngineDone,
+    EngineFault,
+    EngineFrame,
+    EngineOp,
+    EngineRequest,
+    FinishReason,
+    Priority,
+    Sampling,
+    Structure,
+    TokenLogprob,
+    Tool,
+    ToolUse,
+    Usage,
+)
+from inhouse.schema.facts import (
+    Bank,
+    Citation,
+    Fact,
+    FactChange,
+    FactInput,
+    FactKind,
+    MemoryMode,
+    MemoryOutcome,
+    MemoryUse,
+    OnConflict,
+    UnknownPolicy,
+)
+from inhouse.schema.jobs import (
+    FILE_PURPOSES,
+    TERMINAL_STATES,
+    Auto,
+    Event,
+    File,
+    Job,
+    JobFault,
+    JobKind,
+    JobState,
+    ModelCard,
+    Replica,
+    ServeSpec,
+    TuneSpec,
+)
+from inhouse.schema.talk import (
+    ROLES,
+    Message,
+    TextPart,
+    ToolCall,
+)
+from inhouse.schema.wire import (
+    Wire,
+)
+
+__all__ = [
+    "FILE_PURPOSES",
+    "ROLES",
+    "TERMINAL_STATES",
+    "Auto",
+    "Bank",
+    "CallDelta",
+    "Check",
+    "Citation",
+    "Delta",
+    "EngineCall",
+    "EngineDone",
+    "EngineFault",
+    "EngineFrame",
+    "EngineOp",
+    "EngineRequest",
+    "Event",
+    "Fact",
+    "FactChange",
+    "FactInput",
+    "FactKind",
+    "File",
+    "FinishReason",
+    "Job",
+    "JobFault",
+    "JobKind",
+    "JobState",
+    "MemoryMode",
+    "MemoryOutcome",
+    "MemoryUse",
+    "Message",
+    "ModelCard",
+    "OnConflict",
+    "Priority",
+    "Replica",
+    "Sampling",
+    "ServeSpec",
+    "Structure",
+    "TextPart",
+    "TokenLogprob",
+    "Tool",
+    "ToolCall",
+    "ToolUse",
+    "TuneSpec",
+    "UnknownPolicy",
+    "Usage",
+    "Wire",
+]
