@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from inhouse import settings as settings_module
-from inhouse.cli import audit, facts, keys, models, projects
+from inhouse.cli import audit, facts, keys, models, projects, webhooks
 from inhouse.cli.generate import generate
 from inhouse.cli.terminal import (
     Json,
@@ -56,7 +56,7 @@ app = typer.Typer(
 )
 app.add_typer(facts.app)
 app.add_typer(models.app)
-for group in (keys, projects, audit):
+for group in (keys, projects, audit, webhooks):
     app.add_typer(group.app)
 
 

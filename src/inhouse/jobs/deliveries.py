@@ -62,7 +62,7 @@ def claim(db: Database, busy: Sequence[str] = ()) -> Due | None:
         if row is None:
             return None
         delivery = Delivery(**row._mapping)
-        return Due(delivery, records.get(conn, delivery.webhook))
+        return Due(delivery, records.get(conn, None, delivery.webhook))
 
 
 def settle(db: Database, delivery: Delivery, *, arrived: bool, said: str) -> None:

@@ -16,9 +16,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
-from inhouse.server import admin, audit, body, bundle, health, idempotency, metrics, pins, scopes
+from inhouse.server import admin, audit, body, bundle, courier, health, idempotency, metrics, pins, scopes
 from inhouse.server.auth import Auth, Keyring, host_rule
 from inhouse.server.batches import Batches
+from inhouse.server.courier import Courier
 from inhouse.server.edge import Edge, Readers, Work
 from inhouse.server.gateway import Gateway
 from inhouse.server.last_use import LastUse
@@ -37,8 +38,10 @@ from inhouse.server.openai import (
     models,
     projects,
     responses,
+    webhooks,
 )
 from inhouse.server.openai import usage as usage_reports
+from inhouse.server.outward import Outward
 from inhouse.server.relay import Relay
 from inhouse.server.replies import error_reply
 from inhouse.server.restricted import Restricted
@@ -52,7 +55,7 @@ from inhouse.store.db import Database
 
 ROUTERS = (
     *(health, metrics, models, chat, completions, responses, embeddings, bundle, files, batches, fine_tuning),
-    *(facts, admin, pins, projects, usage_reports, audit_logs, audit),
+    *(facts, admin, pins, projects, usage_reports, audit_logs, audit, webhooks),
 )
 
 
@@ -70,6 +73,7 @@ def create_app(
     """
     store = StoreThreads(db)
     meter, last_use = Meter(limits or Limits.of(settings)), LastUse(store)
+    outward = Outward(settings.webhook_hosts)
     gateway = Gateway(
         settings=settings,
         db=db,
@@ -86,6 +90,8 @@ def create_app(
         validator=Validator(db, artifacts, settings.max_line_bytes),
         clearing=Clearing(store, artifacts),
         restricted=Restricted(store, artifacts, settings.max_line_bytes),
+        outward=outward,
+        courier=Courier(store, outward),
     )
     # No documentation pages: the framework's fetch scripts from elsewhere. /openapi.json stays.
     app = FastAPI(
@@ -132,6 +138,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway.clearing.run(),
         Batches(app).run(),
         idempotency.keep_swept(gateway.store),
+        gateway.courier.run(),
+        courier.keep_swept(gateway.store),
     )
     tasks = [asyncio.create_task(work) for work in running]
     await gateway.store.run(gateway.validator.resume)

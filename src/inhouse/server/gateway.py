@@ -14,11 +14,13 @@ from inhouse.store.db import Database
 
 if TYPE_CHECKING:
     from inhouse.server.auth import Keyring
+    from inhouse.server.courier import Courier
     from inhouse.server.edge import Readers, Work
     from inhouse.server.last_use import LastUse
     from inhouse.server.limits import Meter
     from inhouse.server.memory import Clearing
     from inhouse.server.metrics import Metrics
+    from inhouse.server.outward import Outward
     from inhouse.server.relay import Relay
     from inhouse.server.restricted import Restricted
     from inhouse.server.threads import StoreThreads
@@ -45,6 +47,8 @@ class Gateway:
     validator: Validator
     clearing: Clearing
     restricted: Restricted
+    outward: Outward
+    courier: Courier
 
 
 def of(request: Request) -> Gateway:

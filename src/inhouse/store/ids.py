@@ -11,7 +11,7 @@ import string
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 24
 _CHECKPOINT = ":ckpt-step-"
-_UNDERSCORED = ("key", "proj", "svc_acct", "batch", "resp", "msg", "fc", "fco")
+_UNDERSCORED = ("key", "proj", "svc_acct", "batch", "resp", "msg", "fc", "fco", "we", "wh", "evt")
 
 
 def new(prefix: str) -> str:

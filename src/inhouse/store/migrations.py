@@ -370,7 +370,8 @@ def _0008_pauses_and_webhooks(conn: sa.Connection) -> None:
 
         CREATE TABLE webhooks (
             {seq}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, name TEXT NOT NULL, url TEXT NOT NULL,
-            events JSON NOT NULL, secret TEXT NOT NULL, created_at DOUBLE PRECISION NOT NULL
+            events JSON NOT NULL, secret TEXT NOT NULL, old_secret TEXT, old_until DOUBLE PRECISION,
+            created_at DOUBLE PRECISION NOT NULL, updated_at DOUBLE PRECISION NOT NULL
         );
         CREATE INDEX webhooks_by_project ON webhooks (project, seq);
 

@@ -432,7 +432,10 @@ webhooks = sa.Table(
     _text("url"),
     _json("events"),
     _text("secret"),
+    _maybe_text("old_secret"),
+    _maybe_time("old_until"),
     _time("created_at"),
+    _time("updated_at"),
     sa.Index("webhooks_by_project", "project", "seq"),
 )
 

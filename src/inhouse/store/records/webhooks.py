@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,10 +24,8 @@ EVENTS = (
     *(f"batch.{state}" for state in ("completed", "failed", "expired", "cancelled")),
 )
 """What a webhook may be told, by OpenAI's names."""
-TEST = "x.test"
-"""What an operator sends to see whether a webhook works."""
 KEPT_S = 10 * 86_400.0
-"""How long a delivery that is over can be looked at."""
+"""How long a delivery can be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,11 @@ class Webhook:
     events: builtins.list[str]
     secret: str
     """It signs, so it is kept as it is. Nobody is shown it again."""
+    old_secret: str | None
+    """The one before, which signs beside it until `old_until`."""
+    old_until: float | None
     created_at: float
+    updated_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,38 +70,69 @@ delivery_columns = [deliveries.c[field.name] for field in fields(Delivery)]
 
 
 def add(conn: sa.Connection, webhook: Webhook) -> None:
-    """Store a webhook; from the next transaction on it is told."""
-    conn.execute(
-        webhooks.insert().values({name: getattr(webhook, name) for name in webhook.__dataclass_fields__})
-    )
+    """Store a webhook; whatever happens after this transaction is told it."""
+    conn.execute(webhooks.insert().values(**asdict(webhook)))
 
 
-def get(conn: sa.Connection, id: str) -> Webhook:
-    """The webhook by this id, of whichever project: for operators and the courier, never a tenant's."""
-    row = conn.execute(sa.select(*_columns).where(webhooks.c.id == id)).first()
+def get(conn: sa.Connection, project: str | None, id: str) -> Webhook:
+    """The project's webhook by this id; with None, any project's."""
+    row = conn.execute(sa.select(*_columns).where(_is(project, id))).first()
     if row is None:
         raise _missing(id)
     return Webhook(**row._mapping)
 
 
-def all(conn: sa.Connection) -> builtins.list[Webhook]:
-    """Every project's webhooks, oldest first."""
-    return [Webhook(**row._mapping) for row in conn.execute(sa.select(*_columns).order_by(webhooks.c.seq))]
+def page(
+    conn: sa.Connection, project: str | None, *, after: str | None = None, limit: int = 20
+) -> tuple[builtins.list[Webhook], bool]:
+    """A piece of the project's webhooks, newest first, and whether more follow; with None of every project's."""
+    within = sa.true() if project is None else webhooks.c.project == project
+    query = sa.select(*_columns)
+    rows, has_more = _page(conn, query, webhooks, within, after=after, limit=limit, order="desc")
+    return [Webhook(**row._mapping) for row in rows], has_more
 
 
-def remove(conn: sa.Connection, id: str) -> None:
+def count(conn: sa.Connection, project: str) -> int:
+    """How many webhooks the project has."""
+    query = sa.select(sa.func.count()).select_from(webhooks).where(webhooks.c.project == project)
+    return int(conn.execute(query).scalar_one())
+
+
+def change(conn: sa.Connection, project: str, id: str, now: float, **values: Any) -> Webhook:
+    """Change some of a webhook's values; what is on its way to it goes where it now says."""
+    row = conn.execute(
+        webhooks.update().where(_is(project, id)).values(updated_at=now, **values).returning(*_columns)
+    ).first()
+    if row is None:
+        raise _missing(id)
+    return Webhook(**row._mapping)
+
+
+def remove(conn: sa.Connection, project: str, id: str) -> None:
     """Forget a webhook, and what it was still to be told."""
-    if conn.execute(webhooks.delete().where(webhooks.c.id == id)).rowcount == 0:
+    if conn.execute(webhooks.delete().where(_is(project, id))).rowcount == 0:
         raise _missing(id)
 
 
 def tell(conn: sa.Connection, project: str, type: str, about: str, now: float) -> None:
     """Put an event about this object into the outbox, once for each webhook of the project that wants it."""
-    payload = _event(type, about, now)
+    payload = event(type, about, now)
     query = sa.select(webhooks.c.id, webhooks.c.events).where(webhooks.c.project == project)
     for row in conn.execute(query.order_by(webhooks.c.seq)).all():
         if type in row.events:
-            _put(conn, row.id, type, payload, now)
+            conn.execute(
+                deliveries.insert().values(
+                    id=ids.new("wh"),
+                    webhook=row.id,
+                    type=type,
+                    payload=payload,
+                    created_at=now,
+                    due_at=now,
+                    tries=0,
+                    fence=0,
+                    said="",
+                )
+            )
 
 
 def tell_of_job(conn: sa.Connection, job: Job, now: float) -> None:
@@ -108,26 +141,18 @@ def tell_of_job(conn: sa.Connection, job: Job, now: float) -> None:
         tell(conn, job.project, f"fine_tuning.job.{job.state}", job.id, now)
 
 
-def test(conn: sa.Connection, id: str, now: float) -> Delivery:
-    """Put a test event for this webhook alone into the outbox."""
-    get(conn, id)
-    return delivery(conn, id, _put(conn, id, TEST, _event(TEST, id, now), now))
+def event(type: str, about: str, now: float) -> str:
+    """The body that tells of an event: OpenAI's, which names the object and says nothing else of it."""
+    data = {"id": about}
+    told = {"id": ids.new("evt"), "object": "event", "type": type, "created_at": int(now), "data": data}
+    return json.dumps(told)
 
 
-def delivery(conn: sa.Connection, webhook: str, id: str) -> Delivery:
-    """One delivery of a webhook's."""
-    within = sa.and_(deliveries.c.webhook == webhook, deliveries.c.id == id)
-    row = conn.execute(sa.select(*delivery_columns).where(within)).first()
-    if row is None:
-        raise NotFound(f"There is no delivery {id!r}.", param="id")
-    return Delivery(**row._mapping)
-
-
-def delivered(
+def told(
     conn: sa.Connection, webhook: str, *, after: str | None = None, limit: int = 20
-) -> tuple[Sequence[Delivery], bool]:
+) -> tuple[builtins.list[Delivery], bool]:
     """A piece of what a webhook was told or is still to be told, newest first, and whether more follow."""
-    get(conn, webhook)
+    get(conn, None, webhook)
     query, within = sa.select(*delivery_columns), deliveries.c.webhook == webhook
     rows, has_more = _page(conn, query, deliveries, within, after=after, limit=limit, order="desc")
     return [Delivery(**row._mapping) for row in rows], has_more
@@ -139,33 +164,11 @@ def sweep(conn: sa.Connection, now: float) -> int:
     return conn.execute(deliveries.delete().where(is_old)).rowcount
 
 
-def _put(conn: sa.Connection, webhook: str, type: str, payload: str, now: float) -> str:
-    id = ids.new("wh")
-    conn.execute(
-        deliveries.insert().values(
-            id=id,
-            webhook=webhook,
-            type=type,
-            payload=payload,
-            created_at=now,
-            due_at=now,
-            tries=0,
-            fence=0,
-            said="",
-        )
-    )
-    return id
-
-
-def _event(type: str, about: str, now: float) -> str:
-    return json.dumps(
-        {
-            "id": ids.new("evt"),
-            "object": "event",
-            "type": type,
-            "created_at": int(now),
-            "data": {"id": about},
-        }
+def _is(project: str | None, id: str) -> sa.ColumnElement[bool]:
+    return (
+        webhooks.c.id == id
+        if project is None
+        else sa.and_(webhooks.c.id == id, webhooks.c.project == project)
     )
 
 
