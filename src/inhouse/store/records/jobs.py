@@ -212,9 +212,7 @@ def _is(project: str | None, id: str) -> sa.ColumnElement[bool]:
 
 def _is_over(conn: sa.Connection, project: str | None, id: str, verb: str) -> Conflict:
     """The error for a verb that comes too late. Raises NotFound for a job that never was."""
-    ended = get(conn, project, id).state
-    said = "was cancelled" if ended == "cancelled" else f"has already {ended}"
-    return Conflict(f"{id} {said}: there is nothing to {verb}.")
+    return Conflict(f"{id} has already {get(conn, project, id).state}: there is nothing to {verb}.")
 
 
 def _missing(id: str) -> NotFound:
