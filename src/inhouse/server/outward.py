@@ -87,22 +87,22 @@ class Outward:
         where = f"{target.scheme}://{shown}:{port}{target.path or '/'}" + (
             f"?{target.query}" if target.query else ""
         )
-        async with (
-            httpx2.AsyncClient(verify=self._tls, trust_env=False, follow_redirects=False) as client,
-            client.stream(
-                "POST",
-                where,
-                content=body,
-                headers={**headers, "host": target.netloc},
-                timeout=TIMEOUT_S,
-                extensions={"sni_hostname": host},  # the certificate is the name's, not the address's
-            ) as reply,
-        ):
+        request = httpx2.Request(
+            "POST",
+            where,
+            content=body,
+            headers={**headers, "host": target.netloc},
+            extensions={"sni_hostname": host},  # the certificate is the name's, not the address's
+        )
+        # The transport itself: a client above it would write the URL, which may hold a secret, into the log.
+        async with httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
+            reply = await transport.handle_async_request(request)
             received = 0
             async for piece in reply.aiter_raw():
                 received += len(piece)
                 if received > MOST_BYTES:
                     break
+            await reply.aclose()
             redirects = " (a redirect, which is not followed)" if 300 <= reply.status_code < 400 else ""
             return Answer(reply.status_code, f"status {reply.status_code}{redirects}")
 
