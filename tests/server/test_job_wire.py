@@ -257,3 +257,30 @@ def test_files_are_as_openai_describes_them(made: House) -> None:
     assert None not in file.values(), "what is absent is left out, not null"
     assert faults("ListFilesResponse", client.get("/v1/files").json()) == []
     assert faults("DeleteFileResponse", client.delete(f"/v1/files/{file['id']}").json()) == []
+
+
+def test_the_client_and_the_command_pause_resume_and_show(
+    made: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inhouse.client.client import Client
+    from inhouse.errors import Conflict
+    from tests.test_cli import inhouse, lines
+
+    monkeypatch.setenv("INHOUSE_URL", made.url)
+    monkeypatch.setenv("INHOUSE_API_KEY", made.member)
+    job = running(made)
+    with Client(made.url, made.member) as client:
+        handle = client.job(job.id)
+        assert [(c.step, c.metrics["train_loss"]) for c in handle.checkpoints()] == [(4, 0.5), (2, 0.5)]
+        assert handle.checkpoints()[0].model.endswith(":ckpt-step-4")
+        assert not handle.is_paused and handle.pause().is_paused and not handle.resume().is_paused
+        assert lines(inhouse("jobs", job.id, "--pause"))[0]["state"] == "pausing"
+        assert queue.put_down(made.db, job.id, job.fence, "Paused.")
+        assert [j["state"] for j in lines(inhouse("jobs")) if j["job"] == job.id] == ["paused"]
+        assert lines(inhouse("jobs", job.id, "--resume"))[0]["state"] == "queued"
+        inhouse("jobs", job.id, "--pause", "--resume", code=1)
+        inhouse("jobs", "--pause", code=1)
+        handle.cancel()
+        with pytest.raises(Conflict):
+            handle.resume()
+        inhouse("jobs", job.id, "--pause", code=1)

@@ -249,7 +249,7 @@ async def retrieve(request: Request, id: str) -> Response:
 
 @router.post("/v1/fine_tuning/jobs/{id}/cancel", response_model=None)
 async def cancel(request: Request, id: str) -> Response:
-    """Ends a job that has not ended. Nothing of it is published."""
+    """Ends a job that has not ended. Nothing more of it is published; checkpoints that were stay."""
     gw, who = gateway.of(request), caller(request)
 
     def change(conn: Connection) -> dict[str, Any]:
