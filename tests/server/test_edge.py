@@ -228,7 +228,7 @@ def test_usage_outlives_any_fault_of_the_store_and_is_bounded(
     log = UsageLog(store)
     monkeypatch.setattr(usage_module, "MOST_WAITING", 3)
     for i in range(5):
-        log.add(UsageRow("default", "key", "seedling", f"req_{i}", 1, 1, 1.0))
+        log.append(UsageRow("default", "key", "seedling", f"req_{i}", 1, 1, 1.0))
     asyncio.run(log.flush())
     assert "2 oldest" in caplog.text
     prepare(db)

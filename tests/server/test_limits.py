@@ -80,7 +80,7 @@ def test_what_was_not_used_comes_back_once() -> None:
     for _ in range(2):
         taken.settle(30, now=0.0)
     account = meter.account(mine, 0.0)
-    assert (account.tokens.left, account.running, account.reserved) == (70.0, 0, 0)
+    assert (account.tokens.left, account.running, account.month.reserved) == (70.0, 0, 0)
 
 
 def test_a_limit_that_changes_keeps_what_was_used() -> None:
@@ -234,7 +234,7 @@ def test_whatever_becomes_of_a_request_its_place_and_its_unused_tokens_come_back
         made.chat(content, max_tokens=30_000)
     meter = made.server.gateway.meter
     account = meter._accounts["project", "default"]
-    until(lambda: (account.running, account.reserved) == (0, 0), "nothing is held")
+    until(lambda: (account.running, account.month.reserved) == (0, 0), "nothing is held")
     assert account.tokens.left > 99_000
 
 

@@ -26,8 +26,10 @@ from inhouse.store.records import accounts, files, keys, projects
 from .house import TUNED, House, engine, house, remember, until
 
 IN_PATH = "{id}"
-TABLES = ("files", "jobs", "models", "banks", "keys", "service_accounts", "pins")
+TABLES = ("files", "jobs", "models", "banks", "keys", "service_accounts", "batches", "responses", "pins")
 ROW = {"model": IN_PATH, "messages": [{"role": "user", "content": "x"}]}
+BATCH = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+PAGED = ("files", "fine_tuning/jobs", "batches")
 JSONL = {"content-type": "application/jsonl"}
 
 
@@ -57,6 +59,18 @@ ELSEWHERE = [
     Ask("POST", "/v1/chat/completions", ROW | {"model": "seedling", "x_memory": IN_PATH}),
     Ask("POST", "/v1/chat/completions", ROW | {"model": "seedling", "x_memory": {"model": IN_PATH}}),
     Ask("POST", "/v1/completions", {"model": IN_PATH, "prompt": "x"}),
+    Ask("POST", "/v1/embeddings", {"model": IN_PATH, "input": "x"}),
+    Ask("POST", "/v1/batches", BATCH | {"input_file_id": IN_PATH}),
+    *(
+        Ask("POST", "/v1/responses", {"model": "seedling", "input": "x"} | more)
+        for more in (
+            {"model": IN_PATH},
+            {"model": IN_PATH, "stream": True},
+            {"previous_response_id": IN_PATH},
+            {"input": [{"type": "item_reference", "id": IN_PATH}]},
+            {"x_memory": IN_PATH},
+        )
+    ),
     Ask("POST", "/v1/x/rows", ROW, is_lines=True),
     Ask("POST", "/v1/x/rows", ROW | {"model": "seedling", "x_memory": IN_PATH}, is_lines=True),
     Ask("POST", "/v1/fine_tuning/jobs", {"model": "seedling", "training_file": IN_PATH}),
@@ -72,7 +86,7 @@ ELSEWHERE = [
         Ask("GET", f"/v1/facts{kind}", params={"model": IN_PATH})
         for kind in ("", "/history", "/export", "/report")
     ),
-    *(Ask("GET", f"/v1/{kind}", params={"after": IN_PATH}) for kind in ("files", "fine_tuning/jobs")),
+    *(Ask("GET", f"/v1/{kind}", params={"after": IN_PATH}) for kind in PAGED),
     Ask("POST", "/v1/x/pins", {"model": IN_PATH}),
     Ask("POST", "/v1/x/verify", {"model": IN_PATH}),
 ]
@@ -157,6 +171,23 @@ def upload(made: House, secret: str) -> str:
     return str(reply.json()["id"])
 
 
+def answered(made: House) -> dict[str, str]:
+    """A stored response, its item, and a batch that has ended."""
+    client = made.client()
+    response = client.post("/v1/responses", json={"model": "seedling", "input": "x"}).json()
+    line = {
+        "custom_id": "a",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": ROW | {"model": "seedling"},
+    }
+    rows = {"file": ("rows.jsonl", json.dumps(line).encode())}
+    file = client.post("/v1/files", data={"purpose": "batch"}, files=rows).json()["id"]
+    batch = client.post("/v1/batches", json=BATCH | {"input_file_id": file}).json()["id"]
+    until(lambda: client.get(f"/v1/batches/{batch}").json()["status"] == "completed", "the batch ends")
+    return {"response": response["id"], "item": response["output"][0]["id"], "batch": batch, "requests": file}
+
+
 def key_of_other(db: Database, role: keys.Role) -> str:
     secret = auth.new_secret()
     with db.write() as conn:
@@ -182,7 +213,7 @@ def neighbours(tmp_path: Path, database_url: str) -> Iterator[Neighbours]:
             row = next(k for k in keys.list(conn, "default") if k.role == "member")
             account = accounts.get(conn, "default", row.account).id
         objects = {"file": file, "job": job, "model": TUNED, "memory": memory, "fact": fact.id}
-        objects |= {"key": row.id, "account": account}
+        objects |= {"key": row.id, "account": account, **answered(made)}
         theirs: dict[str, str] = {"member": made.stranger, "admin": key_of_other(made.db, "admin")}
         app = made.server.config.app
         assert isinstance(app, FastAPI)
@@ -202,8 +233,8 @@ def test_every_route_answers_for_another_s_object_as_for_none_and_changes_nothin
 
 def test_lists_hold_nothing_of_another_project(neighbours: Neighbours) -> None:
     client = neighbours.made.client(neighbours.keys["member"])
-    for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/models"):
-        text = client.get(path).text
+    for path in (*PAGED, "models"):
+        text = client.get(f"/v1/{path}").text
         assert [id for id in neighbours.objects.values() if id in text] == []
 
 

@@ -201,14 +201,14 @@ def test_embeddings_are_counted_apart(made: House) -> None:
 
 
 def test_control_a_log_that_forgets_a_row_is_seen(made: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    add, seen = UsageLog.add, []
+    append, seen = UsageLog.append, []
 
     def forgetful(self: UsageLog, row: UsageRow) -> None:
         seen.append(row)
         if len(seen) != 2:
-            add(self, row)
+            append(self, row)
 
-    monkeypatch.setattr(UsageLog, "add", forgetful)
+    monkeypatch.setattr(UsageLog, "append", forgetful)
     said: Counter[str] = Counter()
     for number in range(3):
         said.update(said_of(ask(made, made.member, "seedling", number)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,19 +13,10 @@ import sqlalchemy as sa
 
 from inhouse.errors import InvalidRequest
 from inhouse.store.db import Database
-from inhouse.store.migrations import MIGRATIONS, migrate
+from inhouse.store.migrations import NEWEST, VERSIONS, migrate, require_current, revision_of
 from inhouse.store.records import projects
 from inhouse.store.tables import metadata
-
-
-def add_column(conn: sa.Connection) -> None:
-    conn.exec_driver_sql("ALTER TABLE projects ADD COLUMN colour TEXT")
-
-
-def add_column_then_fail(conn: sa.Connection) -> None:
-    add_column(conn)
-    conn.exec_driver_sql("CREATE TABLE colours (name TEXT)")
-    raise KeyError("cut half-way")
+from tests.store.revisions import ADD_COLUMN, NEXT, next_release
 
 
 def columns(db: Database, table: str) -> list[str]:
@@ -54,46 +47,9 @@ def test_the_tables_are_what_the_migrations_make(db: Database) -> None:
 def test_migrating_twice_changes_nothing(db: Database) -> None:
     with db.write() as conn:
         projects.ensure(conn, "kept", 1.0)
-    assert migrate(db) == len(MIGRATIONS)
+    assert migrate(db) == NEWEST
     with db.read() as conn:
         assert [p.name for p in projects.all(conn)] == ["kept"]
-
-
-def test_a_newer_schema_is_refused_and_left_alone(db: Database) -> None:
-    migrate(db, migrations=[*MIGRATIONS, add_column])
-    with pytest.raises(InvalidRequest) as caught:
-        migrate(db)
-    assert caught.value.code == "newer_schema"
-    assert "colour" in columns(db, "projects")
-
-
-def test_a_migration_cut_half_way_leaves_the_old_schema_and_the_next_try_works(db: Database) -> None:
-    with db.write() as conn:
-        projects.ensure(conn, "kept", 1.0)
-    with pytest.raises(KeyError):
-        migrate(db, migrations=[*MIGRATIONS, add_column_then_fail])
-    assert "colour" not in columns(db, "projects")
-    with db.read() as conn:
-        assert not sa.inspect(conn).has_table("colours")
-    assert migrate(db) == len(MIGRATIONS)
-    assert migrate(db, migrations=[*MIGRATIONS, add_column]) == len(MIGRATIONS) + 1
-    with db.read() as conn:
-        assert [p.name for p in projects.all(conn)] == ["kept"]
-
-
-def test_without_one_transaction_a_cut_migration_leaves_half_a_schema(sqlite_url: str) -> None:
-    """The control of the test above: the same cut, each statement committed by itself."""
-    db = Database(sqlite_url)
-    migrate(db)
-
-    def autocommitting(conn: sa.Connection) -> None:
-        conn.exec_driver_sql("COMMIT")
-        add_column_then_fail(conn)
-
-    with pytest.raises(KeyError):
-        migrate(db, migrations=[*MIGRATIONS, autocommitting])
-    assert "colour" in columns(db, "projects")
-    db.dispose()
 
 
 def test_an_sqlite_file_is_backed_up_before_its_schema_changes(sqlite_url: str, tmp_path: Path) -> None:
@@ -103,13 +59,13 @@ def test_an_sqlite_file_is_backed_up_before_its_schema_changes(sqlite_url: str, 
     assert not backups.exists(), "an empty database needs no backup"
     with db.write() as conn:
         projects.ensure(conn, "kept", 1.0)
-    migrate(db, backups, migrations=[*MIGRATIONS, add_column])
+    assert migrate(db, backups, folders=next_release(tmp_path / "next", ADD_COLUMN)) == NEXT
     db.dispose()
     (backup,) = backups.iterdir()
     restored = tmp_path / "restored.db"
     shutil.copy(backup, restored)
     old = Database(f"sqlite:///{restored}")
-    assert migrate(old) == len(MIGRATIONS)
+    assert migrate(old) == NEWEST
     assert "colour" not in columns(old, "projects")
     with old.read() as conn:
         assert [p.name for p in projects.all(conn)] == ["kept"]
@@ -126,3 +82,53 @@ def test_four_servers_that_start_at_once_migrate_once(database_url: str) -> None
     assert "secret_hash" in columns(databases[0], "keys")
     for db in databases:
         db.dispose()
+
+
+@pytest.mark.parametrize("revision", [file.name[:4] for file in sorted(VERSIONS.glob("0*.py"))])
+def test_a_database_from_before_alembic_is_taken_over_at_its_own_revision(
+    database_url: str, tmp_path: Path, revision: str
+) -> None:
+    db = Database(database_url)
+    migrate(db, to=revision)
+    with db.write() as conn:  # as that release left it
+        conn.exec_driver_sql("DROP TABLE alembic_version")
+        conn.exec_driver_sql("CREATE TABLE schema_version (version BIGINT NOT NULL)")
+        conn.exec_driver_sql(f"INSERT INTO schema_version (version) VALUES ({int(revision)})")
+        conn.exec_driver_sql("INSERT INTO projects (id, name, created_at) VALUES ('proj_1', 'kept', 1.0)")
+    assert migrate(db, tmp_path / "backups") == NEWEST
+    with db.read() as conn:
+        assert revision_of(conn) == NEWEST
+        assert not sa.inspect(conn).has_table("schema_version")
+        assert [p.name for p in projects.all(conn)] == ["kept"]
+        require_current(conn)
+    db.dispose()
+
+
+def test_each_revision_follows_the_one_before_and_has_a_file_of_its_own() -> None:
+    numbers = [file.name[:4] for file in sorted(VERSIONS.glob("0*.py"))]
+    assert numbers == [f"{n:04d}" for n in range(1, len(numbers) + 1)]
+    assert numbers[-1] == NEWEST
+
+
+def test_a_database_behind_this_release_is_told_from_one_of_it(db: Database, database_url: str) -> None:
+    with db.read() as conn:
+        require_current(conn)
+    with db.write() as conn:
+        conn.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    with db.read() as conn, pytest.raises(InvalidRequest, match="has schema 0001") as caught:
+        require_current(conn)
+    assert caught.value.code == "older_schema"
+
+
+def test_alembic_is_imported_only_when_there_is_something_to_change(sqlite_url: str) -> None:
+    code = (
+        "import sys; from inhouse.store.db import Database; from inhouse.store.migrations import migrate; "
+        f"migrate(Database({sqlite_url!r})); print('alembic' in sys.modules)"
+    )
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert answers == ["True", "False"]

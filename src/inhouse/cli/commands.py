@@ -16,6 +16,7 @@ import typer
 
 from inhouse import settings as settings_module
 from inhouse.cli import audit, facts, keys, models, projects, webhooks
+from inhouse.cli.backup import backup, restore, verify
 from inhouse.cli.generate import generate
 from inhouse.cli.terminal import (
     Json,
@@ -262,6 +263,8 @@ def chat(
 
 
 app.command()(generate)
+for verb in (backup, restore, verify):
+    app.command()(verb)
 app.command()(usage)
 
 

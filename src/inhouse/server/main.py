@@ -28,6 +28,7 @@ from inhouse.server.listener import Listener
 from inhouse.server.place import Place, listen, url_of
 from inhouse.server.version import VERSION
 from inhouse.settings import Settings
+from inhouse.store import backup
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
@@ -78,6 +79,7 @@ def run(
         place = Place(settings)
         place.take()
         undo.callback(place.leave)
+        backup.refuse_unfinished(settings.data_dir)
         listener = listen(settings.host, settings.port)
         undo.callback(listener.close)
         db = Database(settings.database)

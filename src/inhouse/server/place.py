@@ -17,6 +17,7 @@ from typing import Any
 from inhouse.errors import Conflict, InvalidRequest, StorageFull
 from inhouse.server.version import VERSION
 from inhouse.settings import Settings
+from inhouse.store.private import make_private
 
 try:
     import fcntl
@@ -42,9 +43,8 @@ class Place:
     def take(self) -> None:
         """Locks the data folder for this process. Raises Conflict that names the server which has it."""
         try:
-            private_folder(self.data_dir)
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-            self.run_dir.chmod(0o700)
+            make_private(self.data_dir)
+            self.run_dir.mkdir(mode=0o700, exist_ok=True)
             lock = os.open(self.run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise _unusable(self.data_dir, error) from error
@@ -93,12 +93,6 @@ class Place:
             return f"{told['url']}. Use that one, stop it (kill {told['pid']})"
         except (OSError, ValueError, KeyError, TypeError):
             return "an address it has not announced yet. Wait until it has"
-
-
-def private_folder(folder: Path) -> None:
-    """Makes a folder that only this user can enter. One that is there keeps the mode its owner gave it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def listen(host: str, port: int) -> socket.socket:

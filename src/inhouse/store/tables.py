@@ -44,7 +44,10 @@ def _json(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.JSON, nullable=False)
 
 
-schema_version = sa.Table("schema_version", metadata, _count("version"))
+schema_revision = sa.Table(
+    "alembic_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True)
+)
+"""Alembic's own: which revision of `migrations` the tables are of."""
 
 projects = sa.Table(
     "projects",

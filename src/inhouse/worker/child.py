@@ -15,13 +15,24 @@ import traceback
 from sqlalchemy import Connection
 
 from inhouse import settings as settings_module
-from inhouse.errors import BadRows, Diverged, InhouseError, LeaseLost, StorageFull, StoreBusy, Unavailable
+from inhouse.errors import (
+    BadRows,
+    Diverged,
+    InhouseError,
+    InvalidRequest,
+    LeaseLost,
+    StorageFull,
+    StoreBusy,
+    Unavailable,
+)
 from inhouse.jobs import queue
 from inhouse.schema import TERMINAL_STATES, JobFault
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
+from inhouse.store.migrations import require_current
 from inhouse.store.records import jobs as records
 from inhouse.worker.context import Context
+from inhouse.worker.main import OTHER_RELEASE
 from inhouse.worker.parent import end_with_parent
 from inhouse.worker.room import storage_full, wait_for_room
 from inhouse.worker.tasks import TASKS
@@ -39,6 +50,11 @@ def main(job_id: str, fence: int) -> int:
     end_with_parent(lambda: os._exit(1))
     db = Database(settings.database)
     with db.read() as conn:
+        try:
+            require_current(conn)
+        except InvalidRequest as e:
+            log.error("%s is left alone: %s", job_id, e.message)
+            return OTHER_RELEASE
         job = records.get(conn, None, job_id)
     scratch = settings.scratch_dir / job_id
     context = Context(settings, db, Artifacts(settings.artifacts_dir), job, fence, scratch)

@@ -18,12 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inhouse import settings as settings_module
-from inhouse.errors import LeaseLost, StorageFull, Unavailable
+from inhouse.errors import InvalidRequest, LeaseLost, StorageFull, Unavailable
 from inhouse.jobs import queue
 from inhouse.jobs.placement import Held, WorkerRoom, choose
 from inhouse.schema import Job
 from inhouse.settings import Settings
 from inhouse.store.db import Database
+from inhouse.store.migrations import require_current
+from inhouse.store.private import make_private
 from inhouse.worker.parent import end_with_parent
 from inhouse.worker.replica import held_replica
 from inhouse.worker.room import sweep_scratch
@@ -36,6 +38,8 @@ CLAIM_S = 2.0
 """How often a claim is made though nothing waits: it also ends jobs that have used up their attempts."""
 STOP_GRACE_S = 10.0
 """How long a child may take to end after SIGTERM."""
+OTHER_RELEASE = 3
+"""The exit code of a child that found the database to be of another release than its own code."""
 
 
 @dataclass(slots=True)
@@ -65,16 +69,19 @@ class Worker:
         self._claim_at = 0.0
 
     def run(self) -> None:
-        """Works until told to stop; then gives every job back."""
+        """Works until told to stop; then gives every job back. Raises InvalidRequest where the database is, or
+        becomes, one of another release: what this worker would write there, nobody may rely on."""
         log.info("worker %s is ready", self.name)
-        self._sweep()
-        while not self._stopping.is_set():
-            try:
-                self.turn()
-            except (Unavailable, StorageFull) as e:
-                log.warning("the store does not answer; trying again: %s", e)
-            self._stopping.wait(POLL_S)
-        self._give_back()
+        try:
+            self._sweep()
+            while not self._stopping.is_set():
+                try:
+                    self.turn()
+                except (Unavailable, StorageFull) as e:
+                    log.warning("the store does not answer; trying again: %s", e)
+                self._stopping.wait(POLL_S)
+        finally:
+            self._give_back()
 
     def stop(self) -> None:
         """Asks `run` to end; safe from signal handlers and other threads."""
@@ -92,6 +99,7 @@ class Worker:
         if not waiting and now < self._claim_at:
             return
         self._claim_at = now + CLAIM_S
+        self._require_own_schema()
         is_tight = any(w.kind == "serve" for w in waiting) and self._room().free("serve") == 0
         placement = choose(self._room(ask=is_tight), waiting)
         for job_id in placement.stop:
@@ -104,6 +112,10 @@ class Worker:
         if job is not None:
             self._start(job)
 
+    def _require_own_schema(self) -> None:
+        with self.db.read() as conn:
+            require_current(conn)
+
     def _room(self, *, ask: bool = False) -> WorkerRoom:
         held = tuple(
             held_replica(self.db, c.job)
@@ -115,6 +127,7 @@ class Worker:
 
     def _sweep(self) -> None:
         try:
+            self._require_own_schema()
             sweep_scratch(self.db, self.settings.scratch_dir)
         except (Unavailable, StorageFull) as e:
             log.warning("folders of ended jobs stay for now: %s", e)
@@ -174,8 +187,11 @@ class Worker:
             if code == 0:
                 continue
             log.error("%s %s died with exit code %d", child.job.kind, child.job.id, code)
+            if code == OTHER_RELEASE:  # the files on disk are not those that this process was started from
+                self.stop()
             try:
-                queue.release(self.db, child.job.id, child.job.fence, crashed=not child.is_stopping)
+                is_its_fault = not child.is_stopping and code != OTHER_RELEASE
+                queue.release(self.db, child.job.id, child.job.fence, crashed=is_its_fault)
             except LeaseLost:
                 pass  # cancelled, or ended by the child just before it died
             except (Unavailable, StorageFull) as e:
@@ -205,9 +221,18 @@ def main() -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    try:
+        make_private(settings.data_dir)
+    except InvalidRequest as e:
+        log.error("this worker cannot start: %s", e.message)
+        return 1
     worker = Worker(settings, Database(settings.database))
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     signal.signal(signal.SIGINT, lambda *_: worker.stop())
     end_with_parent(worker.stop)
-    worker.run()
+    try:
+        worker.run()
+    except InvalidRequest as e:
+        log.error("this worker ends: %s", e.message)
+        return 1
     return 0

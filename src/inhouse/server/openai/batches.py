@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from inhouse.errors import InvalidRequest, NotFound
-from inhouse.server import body, gateway
+from inhouse.server import audit, body, gateway
 from inhouse.server.auth import caller
 from inhouse.server.idempotency import create_once
 from inhouse.server.openai.listing import list_wire, piece
@@ -71,6 +71,7 @@ async def create(request: Request) -> Response:
             expires_at=now + WINDOW_S,
         )
         batches.add(conn, batch)
+        audit.note(conn, who, "batch.created", batch.id, {"file": file.id, "endpoint": asked.endpoint})
         return wire(batch)
 
     return await create_once(request, asked.model_dump_json().encode(), add)
@@ -96,8 +97,14 @@ async def retrieve(request: Request, id: str) -> Response:
 @router.post("/v1/batches/{id}/cancel", response_model=None)
 async def cancel(request: Request, id: str) -> Response:
     """Asks for a batch's end. What was answered by then is kept; each other line says that it was cancelled."""
-    gw, project = gateway.of(request), caller(request).project
-    return Json(wire(await gw.store.write(lambda conn: batches.cancel(conn, project, id, gw.db.clock(conn)))))
+    gw, who = gateway.of(request), caller(request)
+
+    def end(conn: Connection) -> dict[str, Any]:
+        ended = batches.cancel(conn, who.project, id, gw.db.clock(conn))
+        audit.note(conn, who, "batch.cancelled", id)
+        return wire(ended)
+
+    return Json(await gw.store.write(end))
 
 
 def wire(batch: Batch) -> dict[str, Any]:

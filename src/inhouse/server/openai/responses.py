@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from inhouse.errors import InhouseError, InvalidRequest, UnsupportedParameter
 from inhouse.schema import Delta, ModelCard, Usage
-from inhouse.server import bases, body, gateway, idempotency, memory
+from inhouse.server import audit, bases, body, gateway, idempotency, memory
 from inhouse.server.auth import Caller, caller
 from inhouse.server.calls import Call, until_gone
 from inhouse.server.idempotency import HEADER, REPLAYED, Reservation
@@ -87,9 +87,12 @@ async def retrieve(request: Request, id: str) -> Response:
 async def delete(request: Request, id: str) -> Response:
     """Forgets a stored response."""
     who = caller(request)
-    await gateway.of(request).store.write(
-        lambda conn: responses.delete(conn, who.project, id, groups=who.sees)
-    )
+
+    def remove(conn: Connection) -> None:
+        responses.delete(conn, who.project, id, groups=who.sees)
+        audit.note(conn, who, "response.deleted", id)
+
+    await gateway.of(request).store.write(remove)
     return Json({"id": id, "object": "response", "deleted": True})
 
 
