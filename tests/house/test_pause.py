@@ -19,6 +19,18 @@ def paused(house: House, job: str) -> dict[str, Any]:
     return dict(until(lambda: (j := house.job(job))["status"] == "queued" and j, "the job is put down"))
 
 
+def steps(house: House, job: str) -> list[int]:
+    """The steps that its log tells of, oldest first."""
+    found: list[int] = []
+    params: dict[str, Any] = {"limit": 100}
+    while True:
+        page = house.call("GET", f"/v1/fine_tuning/jobs/{job}/events", params=params).json()
+        found += [e["data"]["step"] for e in page["data"] if e["type"] == "metrics"]
+        if not page["has_more"]:
+            return found[::-1]
+        params["after"] = page["last_id"]
+
+
 def training(house: House) -> list[int]:
     assert house.process is not None
     below = descendants(house.process.pid)
@@ -48,6 +60,7 @@ def test_a_job_paused_over_a_killed_server_gives_the_same_adapter(own: House) ->
     ended = own.ended(job)
     assert ended["status"] == "succeeded"
 
+    assert steps(own, job) == list(range(1, 451)), "it went on where it was: no step is run twice"
     results = [own.call("GET", f"/v1/files/{one['result_files'][0]}/content").text for one in (alone, ended)]
     tables = [[line.split(",")[:-1] for line in text.splitlines()] for text in results]  # the last is a speed
     assert tables[0] == tables[1] and len(tables[1]) == 451
