@@ -21,6 +21,7 @@ import pytest
 
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
+from tests.house.house import descendants
 
 CURE = "Install PostgreSQL (Debian: apt-get install postgresql), or put its bin folder on PATH."
 START_S = 30.0
@@ -36,13 +37,29 @@ class Cluster:
         self._numbers = itertools.count(1)
         if self._account is not None:
             shutil.chown(folder, self._account)
-        self._run(
-            "initdb", "-D", "data", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"
-        )
+        if not (folder / "data").exists():
+            self._run(
+                "initdb", "-D", "data", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"
+            )
         self.start()
 
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self._folder / ".s.PGSQL.5432"
+
     def start(self) -> None:
-        """Start the server and wait until it answers."""
+        """Start the server and wait until it answers. After a kill, what it left behind may take a moment to end."""
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                return self._start()
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def _start(self) -> None:
         options = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._folder),
@@ -68,6 +85,11 @@ class Cluster:
         """End the server; SIGKILL is the way to see what a crash does."""
         self._process.send_signal(how)
         self._process.wait(timeout=START_S)
+
+    def pids(self) -> list[int]:
+        """The server's processes, the first one first."""
+        mine = self._process.pid
+        return [mine, *descendants(mine)]
 
     def new_database(self) -> str:
         name = f"test_{next(self._numbers)}"
@@ -96,7 +118,7 @@ def _account() -> str | None:
     return "postgres" if "postgres" in known else "nobody"
 
 
-def _programs() -> Path | None:
+def programs() -> Path | None:
     """The folder of the newest PostgreSQL on this machine."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name))
     folders = [
@@ -109,15 +131,15 @@ def _programs() -> Path | None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Cluster]:
     """The tests' own cluster. Without PostgreSQL the test is skipped, except in CI, where it fails."""
-    programs = _programs()
-    if programs is None:
+    found = programs()
+    if found is None:
         reason = f"no PostgreSQL on this machine. {CURE}"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a short path: sockets' names are limited
     try:
-        cluster = Cluster(folder, programs)
+        cluster = Cluster(folder, found)
         try:
             yield cluster
         finally:

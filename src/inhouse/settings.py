@@ -19,6 +19,9 @@ from inhouse.errors import InvalidRequest
 PREFIX = "INHOUSE_"
 FILE_NAME = "inhouse.toml"
 
+LONGEST_LEASE_S = 3600.0
+"""What lease_s may be at most: a lease that ends later than that was written by another clock, and counts as over."""
+
 
 def without_password(value: str) -> str:
     """A URL's password as ***; any other text as it is."""
@@ -213,7 +216,14 @@ def _resolve(
     for name, raw in (flags or {}).items():
         if raw is not None:
             take(name, raw, f"--{name.replace('_', '-')}")
-    return replace(Settings(), **values), sources
+    settings = replace(Settings(), **values)
+    if not 0 < settings.lease_s <= LONGEST_LEASE_S:
+        raise InvalidRequest(
+            f"{sources.get('lease_s', 'default')}: lease_s = {settings.lease_s} is not above 0 and at most "
+            f"{LONGEST_LEASE_S:.0f}. Take some ten seconds.",
+            param="lease_s",
+        )
+    return settings, sources
 
 
 def _config_file(environ: Mapping[str, str]) -> Path | None:

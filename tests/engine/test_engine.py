@@ -15,9 +15,10 @@ from inhouse.engine import sampler
 from inhouse.engine.adapters import Bank, Grouped, Stacked
 from inhouse.engine.arena import factors_of
 from inhouse.engine.engine import Engine
+from inhouse.errors import InvalidRequest
 from inhouse.model.adapters import Adapter, LoadedLora
 from inhouse.model.layers import Linear
-from inhouse.schema import EngineRequest, Message
+from inhouse.schema import EngineRequest, Message, Structure
 from tests.engine.world import Answer, World, call, collect, run, start
 from tests.tiny import CONFIGS
 
@@ -254,6 +255,21 @@ def test_the_template_s_end_token_stops_a_reply_and_has_no_text(world: World) ->
     answer = run(world.engine(), wanted)["a"]
     assert (answer.finish, answer.texts, answer.counted) == ({0: "stop"}, {0: ""}, 1)
     assert answer.logprobs[0] == []
+
+
+def test_who_ignores_the_end_gets_exactly_so_many_tokens_as_were_asked_for(world: World) -> None:
+    asked = {"prompt": "hi", "max_new_tokens": 9, "logit_bias": {2: 100}}
+    engine = world.engine()
+    ends = run(engine, call("a", **asked))["a"]
+    goes_on = run(engine, call("b", **asked, ignore_eos=True))["b"]
+    assert (ends.finish, ends.counted) == ({0: "stop"}, 1)
+    assert (goes_on.finish, goes_on.counted, goes_on.tokens) == ({0: "length"}, 9, [[2] * 9])
+
+
+def test_a_format_has_an_end_that_nobody_ignores(world: World) -> None:
+    choice = Structure(param="structured_outputs", choice=("yes", "no"))
+    with pytest.raises(InvalidRequest, match="ignore_eos writes on past the end"):
+        start(world.engine(), call("a", structure=choice, ignore_eos=True))
 
 
 def test_streamed_text_is_the_text_of_the_tokens(world: World) -> None:

@@ -22,7 +22,8 @@ from inhouse.store.migrations import NEWEST, migrate
 from inhouse.store.records import jobs as records
 from inhouse.store.records import projects
 from inhouse.worker import main as worker_main
-from inhouse.worker.main import OTHER_RELEASE, Worker
+from inhouse.worker.ends import OTHER_RELEASE
+from inhouse.worker.main import Worker
 from tests.store.revisions import ADD_COLUMN, ADD_TABLE, FAIL, NEXT, next_release
 
 COMMIT = 'conn.exec_driver_sql("COMMIT")'
@@ -116,7 +117,7 @@ def test_without_the_check_an_old_worker_takes_jobs_of_a_newer_database_control(
     job = submitted(db)
     worker.turn()
     assert job_of(db, job.id).state == "running"
-    worker._kill(worker.children[job.id])
+    worker.children[job.id].kill()
 
 
 @pytest.mark.parametrize("guarded", [True, False])
@@ -175,3 +176,23 @@ def test_programs_of_the_release_before_say_so_and_end(newer: tuple[Settings, Da
         assert done.returncode == code, (program, done.stderr)
         assert f"The database has schema {NEXT}" in done.stderr, program
     assert job_of(db, claimed.id).state == "running"
+
+
+def test_a_worker_whose_job_finds_another_release_gives_it_back_and_ends(
+    db: Database, tmp_path: Path
+) -> None:
+    """Fault 37: the files on disk, from which a job's process starts, are of another release than the database."""
+    settings = Settings(data_dir=tmp_path, database_url=db_url(db))
+    job = submitted(db)
+    worker = Worker(settings, db)
+    worker.turn()
+    with db.write() as conn:
+        conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    assert worker.children[job.id].process.wait(60) == OTHER_RELEASE
+    worker._reap()
+    assert (job_of(db, job.id).state, job_of(db, job.id).attempts) == ("queued", 0), "no attempt of the job's"
+    assert worker._stopping.is_set()
+
+
+def db_url(db: Database) -> str:
+    return db._writer.url.render_as_string(hide_password=False)

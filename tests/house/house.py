@@ -109,6 +109,16 @@ class House:
         reply = self.call("GET", f"/v1/fine_tuning/jobs/{job_id}/events", params={"limit": 100})
         return list(reply.json()["data"])[::-1]
 
+    def step_of(self, job_id: str) -> int:
+        """The last step that the job's log tells of."""
+        steps = (e["data"].get("step", 0) for e in self.events(job_id) if e["type"] == "metrics")
+        return max(steps, default=0)
+
+    def below(self, what: str) -> list[int]:
+        """Processes that the server started, and theirs, whose command lines hold these words."""
+        assert self.process is not None
+        return [pid for pid, command in descendants(self.process.pid).items() if what in command]
+
     def adapter_digest(self, model: str) -> str:
         """SHA-256 of a tuned model's tensors."""
         reply = self.chat(model, "which adapter?", max_tokens=1)

@@ -50,6 +50,20 @@ def test_usage_says_how_much_of_the_prompt_was_found_computed(served: House) -> 
         assert (usage["prompt_tokens"], usage["prompt_tokens_details"]) == (2, {"cached_tokens": 2})
 
 
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_every_chunk_counts_for_whoever_asks_it_to(served: House, path: str) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    body = {"model": "seedling", "stream": True, "stream_options": options}
+    body |= (
+        {"prompt": "a b c"} if path == "completions" else {"messages": [{"role": "user", "content": "a b c"}]}
+    )
+    chunks = events(served.client(served.member).post(f"/v1/{path}", json=body))
+    counts = [chunk["usage"]["completion_tokens"] for chunk in chunks]
+    assert counts == sorted(counts)
+    assert counts[-1] == 3
+    assert chunks[-2]["usage"]["prompt_tokens"] == 3
+
+
 @pytest.mark.parametrize(
     ("tier", "priority"), [(None, "interactive"), ("default", "interactive"), ("flex", "batch")]
 )
@@ -143,6 +157,11 @@ def test_what_is_honoured_or_harmless_is_accepted(served: House, field: dict[str
         ({"stop": ""}, "stop", "invalid_value"),
         ({"top_logprobs": 2}, "top_logprobs", "invalid_value"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
+        (
+            {"stream": True, "stream_options": {"continuous_usage_stats": True}},
+            "stream_options.continuous_usage_stats",
+            "invalid_value",
+        ),
         ({"logit_bias": {"x": 1}}, "logit_bias.x", "invalid_value"),
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),

@@ -54,6 +54,21 @@ def test_a_hundred_flipped_bits_of_a_hundred_are_found(
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_every_flip_in_the_manifest_itself_is_found(
+    db: Database, artifacts: Artifacts, digests: dict[str, str], tmp_path: Path
+) -> None:
+    """Most of them change nothing that another digest would tell: when it was made, how keys count, what was lost."""
+    backup.make(db, artifacts, tmp_path / "house")
+    manifest = tmp_path / "house" / archive.MANIFEST
+    whole = manifest.read_bytes()
+    chance = random.Random(12)
+    for _ in range(200):
+        at = chance.randrange(len(whole))
+        manifest.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << chance.randrange(8)]) + whole[at + 1 :])
+        with pytest.raises(BadCheckpoint, match="damaged"):
+            backup.verify(tmp_path / "house")
+
+
 def test_without_digests_a_flipped_bit_is_restored_control(
     db: Database,
     artifacts: Artifacts,

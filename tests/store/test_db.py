@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -134,28 +132,6 @@ def test_reading_before_writing_succeeds_only_in_an_immediate_transaction(
     second.dispose()
 
 
-def test_a_locked_sqlite_file_is_busy_and_then_works_again(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(db_module, "BUSY_TIMEOUT_S", 0.2)
-    db = Database(sqlite_url)
-    migrate(db)
-    assert db.file is not None
-    other = sqlite3.connect(db.file, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreBusy) as caught, db.write():
-        pass
-    assert caught.value.status == 503
-    assert caught.value.retry_after_s is not None
-    assert names(db) == []
-    other.execute("ROLLBACK")
-    other.close()
-    with db.write() as conn:
-        projects.ensure(conn, "later", 1.0)
-    assert names(db) == ["later"]
-    db.dispose()
-
-
 def test_sqlite_is_in_wal_and_syncs_every_commit(sqlite_url: str) -> None:
     db = Database(sqlite_url)
     for transaction in (db.write, db.read):
@@ -184,34 +160,6 @@ def test_many_processes_may_open_a_new_sqlite_file_at_once(sqlite_url: str) -> N
     for db in databases:
         db.dispose()
     assert failures == []
-
-
-def test_a_full_disk_refuses_writes_and_hurts_nothing(small_disk: Path) -> None:
-    db = Database(f"sqlite:///{small_disk / 'inhouse.db'}")
-    migrate(db)
-    ballast = small_disk / "ballast"
-    with pytest.raises(db_module.StorageFull), ballast.open("wb") as file:
-        fill(file)
-        for i in range(10_000):
-            with db.write() as conn:
-                projects.ensure(conn, f"{i} " + "x" * 2000, 1.0)
-    kept = names(db)
-    ballast.unlink()
-    with db.write() as conn:
-        assert conn.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
-        projects.ensure(conn, "after", 1.0)
-    assert names(db) == [*kept, "after"]
-    db.dispose()
-
-
-def fill(file: object) -> None:
-    """Write until the disk is full."""
-    try:
-        while True:
-            file.write(b"x" * 4096)  # type: ignore[attr-defined]
-            file.flush()  # type: ignore[attr-defined]
-    except OSError:
-        file.raw.close()  # type: ignore[attr-defined]
 
 
 def test_a_postgres_that_died_is_busy_and_then_works_again(postgres: Cluster, postgres_url: str) -> None:

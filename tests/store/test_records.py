@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from inhouse.errors import Conflict, InhouseError, InvalidRequest, LeaseLost, ModelNotFound, NotFound
 from inhouse.schema import File, Job, JobFault, ModelCard, Replica
 from inhouse.store import ids
-from inhouse.store.db import Database
+from inhouse.store.db import Database, lease_now
 from inhouse.store.records import files, jobs, keys, models, projects, replicas, usage
 from inhouse.store.records.usage import UsageRow, UsageTotal
 from inhouse.store.tables import jobs as jobs_table
@@ -64,7 +64,7 @@ def a_base(**changes: object) -> ModelCard:
 
 def run(conn: sa.Connection, job: Job, fence: int = 1, lease_s: float = 60) -> None:
     """Make a job run, as a claim would."""
-    changes = {"state": "running", "fence": fence, "lease_until": time.time() + lease_s}
+    changes = {"state": "running", "fence": fence, "lease_until": lease_now(conn) + lease_s}
     conn.execute(jobs_table.update().where(jobs_table.c.id == job.id).values(**changes))
 
 

@@ -67,7 +67,7 @@ def test_a_lease_that_lapsed_unnoticed_never_leaves_two_processes_of_one_job(
     assert first.poll() is not None, "the first process still runs"
     second = worker.children[job.id]
     assert second.process.pid != first.pid and second.job.fence == 2
-    worker._kill(second)
+    second.kill()
 
 
 def test_a_cancelled_jobs_process_is_killed_and_its_folder_removed(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from inhouse import settings as settings_module
-from inhouse.cli import audit, facts, keys, models, projects, webhooks
+from inhouse.cli import audit, facts, keys, migrate, models, projects, webhooks
 from inhouse.cli.backup import backup, restore, verify
 from inhouse.cli.generate import generate
 from inhouse.cli.terminal import (
@@ -57,7 +57,7 @@ app = typer.Typer(
 )
 app.add_typer(facts.app)
 app.add_typer(models.app)
-for group in (keys, projects, audit, webhooks):
+for group in (keys, projects, audit, migrate, webhooks):
     app.add_typer(group.app)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import quote
 
 from inhouse import settings as settings_module
@@ -27,6 +27,9 @@ from inhouse.client.webhooks import Webhooks
 from inhouse.errors import InvalidRequest, ModelNotFound
 from inhouse.rows import Source
 from inhouse.settings import Settings
+
+if TYPE_CHECKING:
+    from inhouse.client.migrate import Migration
 
 Auto = Literal["auto"]
 
@@ -220,6 +223,39 @@ class Client:
         """
         name = model or self._default_base()
         return generate(self._http, rows, name, is_named=model is not None, **how)
+
+    def migrate_openai(
+        self,
+        folder: str | Path,
+        *,
+        base: str | None = None,
+        bases: Mapping[str, str] | None = None,
+        jobs: Sequence[str] = (),
+        rows: Literal["stop", "drop"] = "stop",
+        hyperparameters: Literal["keep", "auto"] = "keep",
+        retry: bool = False,
+        wait: bool = False,
+        on_news: Callable[[str], object] = lambda text: None,
+    ) -> Migration:
+        """Start here what OpenAI trained: the jobs that a folder describes, on the files that lie in it.
+
+        `base` takes the place of OpenAI's models (None: the server's default), `bases` of some of them by name;
+        `jobs` are OpenAI's ids of those to move (none: all). Rows that cannot be trained keep their job from being
+        started, or with rows="drop" are left out. A job that an earlier run started is found again and not started
+        twice; `retry` starts again what failed here. With `wait` it returns when all are over.
+
+        The report, with every change and why, is written into the folder. `inhouse.client.migrate.plan` tells the same
+        and sends nothing; `inhouse.client.migrate.download` brings jobs and files from OpenAI's API.
+        """
+        from inhouse.client import migrate
+
+        found = migrate.read_folder(Path(folder))
+        choices = migrate.Choices(
+            base or self._default_base(), bases or {}, rows, hyperparameters, frozenset(jobs)
+        )
+        plans = migrate.plan(found, choices, on_file=lambda name: on_news(f"checking {name}"))
+        migration = migrate.Migration(found, plans, server=self.url)
+        return migrate.carry_out(self._http, self.jobs(), migration, retry=retry, wait=wait, on_news=on_news)
 
     def create_key(
         self, name: str, *, role: Literal["member", "admin"] = "member", groups: Sequence[str] = ()

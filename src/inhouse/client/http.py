@@ -126,10 +126,14 @@ class Http:
     def content(self, path: str, params: Mapping[str, Any]) -> Iterator[bytes]:
         """The body of a GET, piece by piece, for what may be too long to hold."""
         with self.send("GET", path, params=params) as reply:
-            try:
-                yield from reply.iter_bytes()
-            except httpx2.HTTPError as e:
-                raise self._broke_off(e) from e
+            yield from self.pieces(reply)
+
+    def pieces(self, reply: httpx2.Response) -> Iterator[bytes]:
+        """A reply's body, piece by piece. Raises ServerUnreachable where it breaks off."""
+        try:
+            yield from reply.iter_bytes()
+        except httpx2.HTTPError as e:
+            raise self._broke_off(e) from e
 
     def events(
         self, path: str, body: Mapping[str, Any] | None = None, *, lines: bytes | None = None
@@ -164,9 +168,10 @@ class Http:
         params: Mapping[str, Any] | None = None,
         upload: tuple[str, BinaryIO, Mapping[str, str]] | None = None,
         idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Iterator[httpx2.Response]:
         """A successful reply, its body not yet read. Every request of the client goes through here."""
-        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+        headers = {**(headers or {}), **({"idempotency-key": idempotency_key} if idempotency_key else {})}
         for attempt in range(1, self._attempts + 1):
             request: dict[str, Any] = {"params": params, "headers": headers}
             if body is not None:

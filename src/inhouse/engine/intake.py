@@ -76,6 +76,11 @@ class Intake:
                 f"logit_bias names token {foreign[0]}; the model has tokens 0 to {self.vocab_size - 1}.",
                 param="logit_bias",
             )
+        if sampling.ignore_eos and (call.structure or call.tools or call.memory):
+            raise InvalidRequest(
+                "ignore_eos writes on past the end, which a format, tools or a memory's answer has. Leave it out.",
+                param="ignore_eos",
+            )
         adapter_rows = 0 if call.adapter is None else self.library.check(call.adapter)
         matcher = self._matcher(call)
         recall = self._recall(call, prompt, matcher)
@@ -88,7 +93,7 @@ class Intake:
             sampling=sampling,
             seed=sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(8), "big"),
             limit=self.limit if asked is None else len(prompt) + asked,
-            stop_ids=self.stop_ids,
+            stop_ids=frozenset() if sampling.ignore_eos else self.stop_ids,
             adapter=call.adapter,
             expert=expert,
             recall=recall,

@@ -1,8 +1,8 @@
 """The queue: claim, keep alive, checkpoint, end. Work happens at least once, publication exactly once.
 
 A claim adds one to the job's fence, and every later write of the worker is conditional on it (`store.fence`).
-Leases are read off the database's clock. A job that its owner has paused is nobody's to claim. It knows no kind of
-job from another, and runs none.
+Leases are read off a clock that nobody sets (`store.db.lease_now`). A job that its owner has paused is nobody's to
+claim. It knows no kind of job from another, and runs none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from inhouse.jobs.placement import Waiting
 from inhouse.schema import TERMINAL_STATES, Job, JobFault, JobKind
 from inhouse.store import fence as fences
-from inhouse.store.db import Database, now
+from inhouse.store.db import Database, lease_now, now
 from inhouse.store.records import jobs as records
 from inhouse.store.records import webhooks
 from inhouse.store.tables import jobs
@@ -54,7 +54,7 @@ def claim(db: Database, worker_id: str, kinds: Sequence[JobKind], lease_s: float
                 fence=jobs.c.fence + 1,
                 attempts=jobs.c.attempts + 1,
                 worker=worker_id,
-                lease_until=clock + lease_s,
+                lease_until=lease_now(conn) + lease_s,
                 started_at=sa.func.coalesce(jobs.c.started_at, clock),
                 x_state=None,
             )
@@ -74,7 +74,7 @@ def waiting(db: Database) -> list[Waiting]:
 def heartbeat(db: Database, job_id: str, fence: int, lease_s: float) -> bool:
     """Extend the lease. False: the job is no longer ours; stop at once and write nothing more."""
     with db.write() as conn:
-        kept = jobs.update().where(fences.held(job_id, fence)).values(lease_until=now(conn) + lease_s)
+        kept = jobs.update().where(fences.held(job_id, fence)).values(lease_until=lease_now(conn) + lease_s)
         return conn.execute(kept).rowcount == 1
 
 
@@ -182,7 +182,7 @@ def _is_free(conn: sa.Connection, job: sa.ColumnCollection[str, Any]) -> sa.Colu
 
 
 def _is_lapsed(conn: sa.Connection, job: sa.ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
-    return sa.and_(job["state"] == "running", job["lease_until"] < now(conn))
+    return sa.and_(job["state"] == "running", sa.not_(fences.is_live(conn, job)))
 
 
 def _put_back_paused(conn: sa.Connection) -> None:

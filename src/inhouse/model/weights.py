@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +157,24 @@ def read_header(file: Path) -> dict[str, Any]:
     return header
 
 
-def folder_digest(folder: Path) -> str:
-    """SHA-256 of what makes a base answer as it does: configuration, tokenizer, template and weights."""
-    digest = hashlib.sha256()
+def file_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that makes a base answer as it does: configuration, tokenizer, template and weights."""
+    found = {}
     for file in [folder / n for n in SIDE_FILES if (folder / n).is_file()] + shard_files(folder):
         with file.open("rb") as f:
-            digest.update(f"{file.name}\0{hashlib.file_digest(f, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
+            found[file.name] = hashlib.file_digest(f, "sha256").hexdigest()
+    return found
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 of all that."""
+    return digest_of(file_digests(folder))
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """The digest of a folder with these files."""
+    told = "".join(f"{name}\0{digest}\n" for name, digest in files.items())
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _start_of_numbers(file: Path) -> int:

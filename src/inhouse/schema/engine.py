@@ -52,6 +52,8 @@ class Sampling(Wire):
 
     max_new_tokens: Annotated[int, Field(ge=0)] | None = None
     """None: until the end of the context."""
+    ignore_eos: bool = False
+    """Whether tokens that end a reply end nothing: exactly so many tokens are made as were asked for."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = 0

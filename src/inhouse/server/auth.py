@@ -108,7 +108,10 @@ def caller(request: Request) -> Caller:
 
 
 class Keyring:
-    """Looks keys up by their hash and believes an answer for KEY_CACHE_S, the unknown ones too."""
+    """Looks keys up by their hash and believes an answer for KEY_CACHE_S, the unknown ones too.
+
+    While the store is away, a key that it knew is believed for longer (`threads.BELIEVED_S`).
+    """
 
     def __init__(
         self, store: StoreThreads, meter: Meter, last_use: LastUse, local_secret: str | None = None
@@ -137,6 +140,7 @@ class Keyring:
     def forget(self) -> None:
         """A key, a project or a limit was changed here: the next request asks the database again."""
         self._seen.clear()
+        self.store.disbelieve()
 
     async def _look_up(self, hashed: str, now: float) -> Caller | None:
         is_local = self.local_hash is not None and hmac.compare_digest(hashed, self.local_hash)
@@ -161,7 +165,7 @@ class Keyring:
                 row.limits,
             )
 
-        found = await self.store.read(ask)
+        found = await self.store.believed(("key", hashed), ask)
         if found is not None:
             await self.count_month(found)
         return found
@@ -174,8 +178,9 @@ class Keyring:
             last = self._counted.get((party.what, party.id), -COUNT_AGAIN_S)
             if has_quota and last + COUNT_AGAIN_S <= now:
                 since, key = month_start(time.time()), party.id if party.what == "key" else None
-                total = await self.store.read(
-                    lambda conn, since=since, key=key: usage.total(conn, found.project, since, key=key)  # type: ignore[misc]
+                total = await self.store.believed(
+                    ("month", party.what, party.id, since),
+                    lambda conn, since=since, key=key: usage.total(conn, found.project, since, key=key),  # type: ignore[misc]
                 )
                 self.meter.learn(
                     party, since, total.prompt_tokens + total.completion_tokens, time.monotonic()

@@ -109,7 +109,9 @@ class Relay:
     async def ready(self, base: str) -> list[Replica]:
         until, found = self._known.get(base, (0.0, []))
         if until < time.monotonic():
-            found = await self.store.read(lambda conn: replicas.ready_for(conn, base))
+            found = await self.store.believed(
+                ("engines", base), lambda conn: replicas.ready_for(conn, base), keep=bool
+            )
             self._known[base] = (time.monotonic() + REPLICA_CACHE_S, found)
         return found
 

@@ -109,14 +109,17 @@ def reading(path: Path) -> Iterator[Reader]:
         yield _Folder(path)
         return
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            yield _Tar(file, tar)
-    except (tarfile.TarError, EOFError) as e:
-        raise BadCheckpoint(
-            f"{path} is no whole tar: {e}. Take another backup.", code="corrupt_backup"
-        ) from e
+        file = path.open("rb")
     except OSError as e:
         raise InvalidRequest(f"{path} cannot be read: {os.strerror(e.errno or 0)}.") from e
+    with file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                yield _Tar(file, tar)
+        except (tarfile.TarError, EOFError) as e:
+            raise BadCheckpoint(
+                f"{path} is no whole tar: {e}. Take another backup.", code="corrupt_backup"
+            ) from e
 
 
 def manifest_of(archive: Reader) -> dict[str, Any]:

@@ -156,6 +156,15 @@ def now(conn: sa.Connection) -> sa.ColumnElement[float]:
     return sa.literal(time.time(), sa.Double)
 
 
+def lease_now(conn: sa.Connection) -> sa.ColumnElement[float]:
+    """The clock that leases are read off, in seconds since whenever, as an SQL expression.
+
+    PostgreSQL's own. SQLite's users share a machine, so there it is the seconds that the machine has run: no
+    process sees another value, and nobody can set it. The time of day would give every lease away as it is set.
+    """
+    return now(conn) if _is_postgres(conn) else sa.literal(time.monotonic(), sa.Double)
+
+
 def upsert(conn: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that takes an ON CONFLICT clause."""
     return postgresql.insert(table) if _is_postgres(conn) else sqlite.insert(table)

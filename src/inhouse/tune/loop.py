@@ -133,6 +133,9 @@ def train(
         is_measured = is_published or step % recipe.evaluate_every == 0 or step == source.steps
         measured_on = validation if is_measured else None
         valid, full_valid = _measure(decoder, lora, measured_on, step == source.steps, recipe, loss)
+        is_due = step % recipe.checkpoint_every == 0 or step == source.steps or is_checkpoint_wanted()
+        # What a checkpoint or a model is made of was looked at: a finite step may still end beyond all numbers.
+        is_sound = is_finite and (not (is_due or is_published) or optimizer.is_finite())
         lengths = [len(e.ids) for e in examples]
         done = Step(
             step=step,
@@ -148,15 +151,16 @@ def train(
             valid=valid,
             full_valid=full_valid,
         )
-        if is_published and is_finite:
+        if is_published and is_sound:
             publish(done)
-        is_due = step % recipe.checkpoint_every == 0 or step == source.steps or is_checkpoint_wanted()
-        if is_due and is_finite and checkpoints is not None:
+        if is_due and is_sound and checkpoints is not None:
             start.saved = Checkpoint(step, optimizer.state(), {"rollbacks": health.rollbacks})
             checkpoints.save(step, start.saved.tensors, start.saved.state)
             done = replace(done, is_saved=True)
         yield done
-        if health.skips_in_a_row >= MAX_SKIPS_IN_A_ROW or (step == source.steps and not is_finite):
+        if health.skips_in_a_row >= MAX_SKIPS_IN_A_ROW or (
+            not is_sound and (is_finite or step == source.steps)
+        ):
             step = _roll_back(start, optimizer, health)
 
 
@@ -192,8 +196,9 @@ class _Start:
 def _roll_back(start: _Start, optimizer: Optimizer, health: _Health) -> int:
     if health.rollbacks >= MAX_ROLLBACKS:
         raise Diverged(
-            f"The loss was not finite {MAX_SKIPS_IN_A_ROW} steps in a row, and {MAX_ROLLBACKS} rollbacks to lower "
-            "learning rates did not mend it. Lower learning_rate, and look for broken rows.",
+            f"The loss was not finite {MAX_SKIPS_IN_A_ROW} steps in a row, or the weights were not, and "
+            f"{MAX_ROLLBACKS} rollbacks to lower learning rates did not mend it. Lower learning_rate, and look for "
+            "broken rows.",
         )
     health.rollbacks += 1
     health.skips_in_a_row = 0

@@ -116,6 +116,10 @@ class Optimizer:
             for at, update in zip(starts, orthogonalized(stack, self._compute.dtype), strict=True):
                 self.weights[at : at + size].sub_(update.flatten(), alpha=learning_rate * size_of_update)
 
+    def is_finite(self) -> bool:
+        """Whether every weight is a number. A rate that is far too high makes infinite ones of a finite gradient."""
+        return bool(self.weights.isfinite().all())
+
     def clear(self) -> None:
         """Forgets the summed gradient."""
         self.grads.zero_()

@@ -11,16 +11,20 @@ from inhouse import device as devices
 from inhouse import ops
 from inhouse.errors import BadCheckpoint
 from inhouse.model.decoder import Decoder
-from inhouse.model.locate import locate
-from inhouse.model.weights import folder_digest, load_base, shard_files
+from inhouse.model.locate import EMBEDDED, locate
+from inhouse.model.weights import digest_of, file_digests, load_base, shard_files
 from inhouse.schema import ModelCard
 from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
+from inhouse.store.db import Database
+from inhouse.store.records import models
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 
 SMALL_BYTES = 256 * 2**20
 """Weight files of a base small enough to serve in float32."""
+FILES = "files"
+"""In what is noted about a base: the SHA-256 of each of its files, as they were when it was first opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,15 @@ def serving_dtype(folder: Path, device: devices.Device, asked: str) -> torch.dty
 
 
 def open_base(
-    card: ModelCard, artifacts: Artifacts, settings: Settings, *, for_serving: bool = False
+    card: ModelCard,
+    artifacts: Artifacts,
+    settings: Settings,
+    *,
+    for_serving: bool = False,
+    db: Database | None = None,
 ) -> OpenBase:
-    """Loads a base onto the device the settings name. Raises BadCheckpoint when it is unsafe or not whole.
+    """Loads a base onto the device the settings name. Raises BadCheckpoint when it is unsafe or not whole, or when a
+    file of it is not what it was when the base was first opened, which is noted in `db`.
 
     What it is computed in is the device's choice, or `serving_dtype`'s where it is opened for serving.
     """
@@ -77,6 +87,32 @@ def open_base(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} entries, the embedding {decoder.config.vocab_size}. "
             "Tokenizer and weights are of different models."
         )
+    files = file_digests(folder)
+    _refuse_changed(card, folder, files, artifacts)
+    if db is not None and card.kind == "base" and card.source != EMBEDDED and FILES not in card.about:
+        with db.write() as conn:
+            models.note(conn, card.name, {FILES: files})
     return OpenBase(
-        card.name, folder, folder_digest(folder), decoder, tokenizer, ChatTemplate.load(folder, tokenizer)
+        card.name, folder, digest_of(files), decoder, tokenizer, ChatTemplate.load(folder, tokenizer)
     )
+
+
+def _refuse_changed(card: ModelCard, folder: Path, files: dict[str, str], artifacts: Artifacts) -> None:
+    """A bit that has flipped in a shard is some other model: nobody would see it from the replies.
+
+    What a base is that comes with the package, the package decides.
+    """
+    if card.kind == "full":
+        assert card.digest is not None, "a fully tuned model is an artifact"
+        known = {name: entry["sha256"] for name, entry in artifacts.manifest(card.digest).items()}
+    else:
+        known = card.about.get(FILES, {})
+    for name in sorted(known.keys() | files.keys()) if known else ():
+        is_now, was = files.get(name, "none"), known.get(name, "none")
+        if is_now != was:
+            raise BadCheckpoint(
+                f"{folder / name} is not the file that {card.name} was opened with before: its SHA-256 is {is_now} "
+                f"and was {was}. It is damaged or missing: fetch it again. If it was replaced on purpose, register "
+                "the folder under another name.",
+                code="corrupt_base",
+            )

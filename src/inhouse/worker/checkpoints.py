@@ -19,6 +19,7 @@ from inhouse.store.records import checkpoints
 from inhouse.store.records import jobs as records
 from inhouse.tune.loop import Step
 from inhouse.worker.context import Context
+from inhouse.worker.patience import patiently
 from inhouse.worker.room import storage_full
 
 LAST = 3
@@ -50,19 +51,18 @@ def publisher(
         with storage_full():
             digest = write(step)
         about = {**card.about, "step": step.step}
-        with context.db.write() as conn:
-            fences.require(conn, context.job.id, context.fence)
-            now = context.db.clock(conn)
-            made = card.model_copy(update={"name": name, "digest": digest, "about": about, "created_at": now})
-            checkpoints.put(conn, made, step.step, _metrics(step))
-            records.add_event(
-                conn,
-                context.job.id,
-                f"Checkpoint created at step {step.step}: {name}",
-                now,
-                data={"checkpoint": name},
-                fence=None,
-            )
+
+        def put() -> None:
+            with context.db.write() as conn:
+                fences.require(conn, context.job.id, context.fence)
+                now = context.db.clock(conn)
+                values = {"name": name, "digest": digest, "about": about, "created_at": now}
+                checkpoints.put(conn, card.model_copy(update=values), step.step, _metrics(step))
+                said = f"Checkpoint created at step {step.step}: {name}"
+                data = {"checkpoint": name}
+                records.add_event(conn, context.job.id, said, now, data=data, fence=None)
+
+        patiently(put)
 
     return publish
 

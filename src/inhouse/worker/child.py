@@ -1,7 +1,7 @@
-"""The process a job runs in: `python -m inhouse.worker.child JOB FENCE`.
+"""The process a job runs in: `python -m inhouse.worker.child JOB FENCE DEVICE-NOTE`.
 
-Exit code 0 means that the job's outcome is in the store, whatever it was; any other, that the process failed
-and the job should be tried again.
+Exit code 0 means that the job's outcome is in the store, whatever it was; the others (`worker.ends`), that the
+process failed and the job should be tried again.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import os
 import shutil
 import sys
 import traceback
+from pathlib import Path
 
 from sqlalchemy import Connection
 
+from inhouse import device as devices
 from inhouse import settings as settings_module
 from inhouse.errors import (
     BadRows,
@@ -26,21 +28,24 @@ from inhouse.errors import (
     Unavailable,
 )
 from inhouse.jobs import queue
-from inhouse.schema import TERMINAL_STATES, JobFault
+from inhouse.schema import TERMINAL_STATES, Job, JobFault
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import require_current
 from inhouse.store.records import jobs as records
+from inhouse.worker import ends
 from inhouse.worker.context import Context
-from inhouse.worker.main import OTHER_RELEASE
+from inhouse.worker.device_note import same_device
+from inhouse.worker.micro import halve
 from inhouse.worker.parent import end_with_parent
+from inhouse.worker.patience import patiently
 from inhouse.worker.room import storage_full, wait_for_room
 from inhouse.worker.tasks import TASKS
 
 log = logging.getLogger(__name__)
 
 
-def main(job_id: str, fence: int) -> int:
+def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
     """Runs one job to its end."""
     os.umask(0o077)
     settings = settings_module.load()
@@ -49,30 +54,65 @@ def main(job_id: str, fence: int) -> int:
     )
     end_with_parent(lambda: os._exit(1))
     db = Database(settings.database)
-    with db.read() as conn:
-        try:
+
+    def look() -> Job:
+        with db.read() as conn:
             require_current(conn)
-        except InvalidRequest as e:
-            log.error("%s is left alone: %s", job_id, e.message)
-            return OTHER_RELEASE
-        job = records.get(conn, None, job_id)
+            return records.get(conn, None, job_id)
+
+    try:
+        job = patiently(look)
+    except InvalidRequest as e:
+        log.error("%s is left alone: %s", job_id, e.message)
+        return ends.OTHER_RELEASE
     scratch = settings.scratch_dir / job_id
     context = Context(settings, db, Artifacts(settings.artifacts_dir), job, fence, scratch)
     try:
+        if device_note is not None:
+            same_device(settings.device, device_note)
         _run(context)
     except LeaseLost:
         log.info("%s: the claim has passed on; stopping", job_id)
-        return 0
+        return ends.DONE
     except StoreBusy as e:
         log.warning(
             "%s: the store is away (%s); another attempt will go on from the last checkpoint", job_id, e
         )
-        return 1
+        return ends.AGAIN
     except Exception as e:  # noqa: BLE001 - the worker around a job: one of the three places
+        again = _another_attempt(context, e)
+        if again is not None:
+            return again
         _end_as_failed(context, e)
     if _is_over(context):
         shutil.rmtree(scratch, ignore_errors=True)
-    return 0
+    return ends.DONE
+
+
+def _another_attempt(context: Context, error: Exception) -> int | None:
+    """The exit code that asks for one where the job may go through elsewhere, or with less; None: it has failed."""
+    if devices.is_lost(error):
+        _say(context, f"Attempt {context.job.attempts}: the device failed. The job goes back to the queue.")
+        return ends.DEVICE_LOST
+    if _is_out_of_memory(error) and halve(context):
+        _say(
+            context,
+            f"Attempt {context.job.attempts}: memory ran out. Once more, with half the tokens at a time.",
+        )
+        return ends.SMALLER
+    return None
+
+
+def _say(context: Context, message: str) -> None:
+    def say() -> None:
+        with context.db.write() as conn:
+            now = context.db.clock(conn)
+            records.add_event(conn, context.job.id, message, now, level="warn", fence=context.fence)
+
+    try:
+        patiently(say)
+    except (LeaseLost, StorageFull) as e:
+        log.info("%s: not said: %s", context.job.id, e)
 
 
 def _is_over(context: Context) -> bool:
@@ -123,7 +163,7 @@ def _end_as_failed(context: Context, error: Exception) -> None:
             records.add_event(conn, job.id, line, db.clock(conn), level="error", fence=None)
 
     try:
-        queue.finish(db, job.id, context.fence, "failed", error=fault, publish=tell)
+        patiently(lambda: queue.finish(db, job.id, context.fence, "failed", error=fault, publish=tell))
     except LeaseLost:
         log.info("%s: failed, but the claim had passed on", job.id)
 
@@ -133,11 +173,7 @@ def _fault(error: Exception) -> JobFault:
     if isinstance(error, InhouseError):
         code = "diverged" if isinstance(error, Diverged) else error.code
         return JobFault(code=code, message=error.message, param=error.param)
-    if (
-        isinstance(error, MemoryError)
-        or "out of memory" in str(error)
-        or "can't allocate memory" in str(error)
-    ):
+    if _is_out_of_memory(error):
         return JobFault(
             code="out_of_memory",
             message="The job needed more memory than there is. Lower batch_size, shorten the longest rows, or take "
@@ -149,5 +185,10 @@ def _fault(error: Exception) -> JobFault:
     )
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    said = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), *map(Path, sys.argv[3:])))

@@ -6,16 +6,17 @@ so that a crash or an out-of-memory there ends one job and nothing else. It neve
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 from inhouse import settings as settings_module
 from inhouse.errors import InvalidRequest, LeaseLost, StorageFull, Unavailable
@@ -26,62 +27,75 @@ from inhouse.settings import Settings
 from inhouse.store.db import Database
 from inhouse.store.migrations import require_current
 from inhouse.store.private import make_private
+from inhouse.worker import ends
+from inhouse.worker.children import Child, Leash
 from inhouse.worker.parent import end_with_parent
 from inhouse.worker.replica import held_replica
 from inhouse.worker.room import sweep_scratch
 
 log = logging.getLogger(__name__)
 
+CHILD = (sys.executable, "-m", "inhouse.worker.child")
+"""What a job runs in; its id, its fence and where devices are noted follow."""
 POLL_S = 0.2
 """How often the queue is looked at: a job waits at most this long for a free worker."""
 CLAIM_S = 2.0
 """How often a claim is made though nothing waits: it also ends jobs that have used up their attempts."""
 STOP_GRACE_S = 10.0
 """How long a child may take to end after SIGTERM."""
-OTHER_RELEASE = 3
-"""The exit code of a child that found the database to be of another release than its own code."""
-
-
-@dataclass(slots=True)
-class Child:
-    """A job running in a process of its own."""
-
-    job: Job
-    process: subprocess.Popen[bytes]
-    renew_at: float
-    lease_ends: float
-    is_stopping: bool = field(default=False)
-    """Told to end so that another base can have its slot."""
+LONGEST_POLL_S = 5.0
+"""While the store is away the queue is looked at ever more rarely, up to this, and no two workers in step."""
+MAX_DEVICE_FAULTS = 2
+"""A worker whose device failed this often takes no more jobs."""
 
 
 class Worker:
     """One worker process: a few slots, each with at most one child."""
 
     def __init__(
-        self, settings: Settings, db: Database, *, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        db: Database,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        command: Sequence[str] = CHILD,
     ) -> None:
         self.settings = settings
         self.db = db
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.children: dict[str, Child] = {}
+        self.device_faults = 0
         self._clock = clock
+        self._command = command
         self._stopping = threading.Event()
         self._claim_at = 0.0
+        self._owed: list[Child] = []
+        """Children that have ended, whose jobs the store has not taken back yet."""
+        self.device_note = settings.run_dir / f"device-{os.getpid()}"
+        """Where children write which device they found: those that follow must have the same."""
+        self.device_note.unlink(missing_ok=True)  # of an earlier process by this number
 
     def run(self) -> None:
         """Works until told to stop; then gives every job back. Raises InvalidRequest where the database is, or
         becomes, one of another release: what this worker would write there, nobody may rely on."""
         log.info("worker %s is ready", self.name)
+        leash = Leash(lambda: list(self.children.values()), self._clock)
+        leash.start()
+        wait_s = POLL_S
         try:
             self._sweep()
             while not self._stopping.is_set():
                 try:
                     self.turn()
+                    wait_s = POLL_S
                 except (Unavailable, StorageFull) as e:
                     log.warning("the store does not answer; trying again: %s", e)
-                self._stopping.wait(POLL_S)
+                    wait_s = min(2 * wait_s, LONGEST_POLL_S, self.settings.lease_s / 3)
+                self._stopping.wait(POLL_S if wait_s == POLL_S else jittered(wait_s))
         finally:
             self._give_back()
+            leash.stop()
+            self.device_note.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Asks `run` to end; safe from signal handlers and other threads."""
@@ -91,9 +105,12 @@ class Worker:
         """One look at everything: the ended, the leases, the queue."""
         self._reap()
         self._renew()
+        self._settle()
         self._claim()
 
     def _claim(self) -> None:
+        if self.device_faults >= MAX_DEVICE_FAULTS:
+            return
         waiting = queue.waiting(self.db)
         now = self._clock()
         if not waiting and now < self._claim_at:
@@ -110,7 +127,7 @@ class Worker:
                 child.process.terminate()
         job = queue.claim(self.db, self.name, placement.kinds, self.settings.lease_s)
         if job is not None:
-            self._start(job)
+            self._start(job, now)
 
     def _require_own_schema(self) -> None:
         with self.db.read() as conn:
@@ -132,24 +149,22 @@ class Worker:
         except (Unavailable, StorageFull) as e:
             log.warning("folders of ended jobs stay for now: %s", e)
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job, claimed_at: float) -> None:
         if (
             job.id in self.children
         ):  # our own lease lapsed unnoticed, as after a suspend: never two of one job
-            self._kill(self.children.pop(job.id))
+            self.children.pop(job.id).kill()
         log.info("%s %s: attempt %d, fence %d", job.kind, job.id, job.attempts, job.fence)
         process = subprocess.Popen(
-            [sys.executable, "-m", "inhouse.worker.child", job.id, str(job.fence)],
+            [*self._command, job.id, str(job.fence), str(self.device_note)],
             stdin=subprocess.PIPE,
             env={**os.environ, **self.settings.environment()},
         )
-        now = self._clock()
-        self.children[job.id] = Child(
-            job, process, now + self.settings.lease_s / 3, now + self.settings.lease_s
-        )
+        lease_s = self.settings.lease_s
+        self.children[job.id] = Child(job, process, claimed_at + lease_s / 3, claimed_at + lease_s)
 
     def _renew(self) -> None:
-        """Extends leases; a child whose lease is lost, or ran out unrenewed, is killed before it can do harm."""
+        """Extends leases. A child whose lease is another's is killed; one whose ran out, the leash has killed."""
         for child in list(self.children.values()):
             now = self._clock()
             if now < child.renew_at:
@@ -157,61 +172,80 @@ class Worker:
             try:
                 is_ours = queue.heartbeat(self.db, child.job.id, child.job.fence, self.settings.lease_s)
             except (Unavailable, StorageFull) as e:
-                if now < child.lease_ends:
-                    log.warning("heartbeat of %s failed, lease runs on: %s", child.job.id, e)
-                    continue
-                is_ours = False
+                log.warning("heartbeat of %s failed, lease runs on: %s", child.job.id, e)
+                child.renew_at = now + jittered(min(1.0, self.settings.lease_s / 10))
+                continue
             if is_ours:
                 child.renew_at = now + self.settings.lease_s / 3
                 child.lease_ends = now + self.settings.lease_s
             elif child.process.poll() is None:
                 log.info("%s is no longer ours: cancelled, or taken over", child.job.id)
                 del self.children[child.job.id]
-                self._kill(child)
+                child.kill()
                 self._sweep()
             else:
                 child.renew_at = now + self.settings.lease_s  # it ended by itself: the next turn buries it
 
-    def _kill(self, child: Child) -> None:
-        child.process.kill()
-        child.process.communicate()  # waits, and closes the pipe that tied it to us
-
     def _reap(self) -> None:
-        """Buries children that have ended; one that ended badly goes back to the queue at once."""
+        """Buries children that have ended; the job of one that ended badly is owed to the queue."""
         for child in list(self.children.values()):
             code = child.process.poll()
             if code is None:
                 continue
             child.process.communicate()
             del self.children[child.job.id]
-            if code == 0:
+            if code == ends.DONE:
                 continue
             log.error("%s %s died with exit code %d", child.job.kind, child.job.id, code)
-            if code == OTHER_RELEASE:  # the files on disk are not those that this process was started from
+            if (
+                code == ends.OTHER_RELEASE
+            ):  # the files on disk are not those that this process was started from
                 self.stop()
-            try:
-                is_its_fault = not child.is_stopping and code != OTHER_RELEASE
-                queue.release(self.db, child.job.id, child.job.fence, crashed=is_its_fault)
-            except LeaseLost:
-                pass  # cancelled, or ended by the child just before it died
-            except (Unavailable, StorageFull) as e:
-                log.warning("%s waits for its lease to end: %s", child.job.id, e)
+            if code == ends.DEVICE_LOST:
+                self._device_failed(child.job)
+            self._owed.append(child)
+
+    def _settle(self) -> None:
+        """Gives owed jobs back to the queue; while the store is away they stay owed, or lapse with their lease."""
+        for child in list(self._owed):
+            is_blameless = child.is_stopping or child.process.returncode in ends.BLAMELESS
+            # its lease is lost where it was cancelled, taken over, or ended by the child just before that died
+            with contextlib.suppress(LeaseLost):
+                queue.release(self.db, child.job.id, child.job.fence, crashed=not is_blameless)
+            self._owed.remove(child)
+
+    def _device_failed(self, job: Job) -> None:
+        self.device_faults += 1
+        log.error("%s: the device failed, for the %d. time here", job.id, self.device_faults)
+        if self.device_faults >= MAX_DEVICE_FAULTS:
+            log.error(
+                "the device is fenced off: this worker takes no more jobs. Look at the device (`inhouse doctor`), then "
+                "restart the worker; to work without it, set device = cpu."
+            )
 
     def _give_back(self) -> None:
         """Ends every child and returns its job to the queue, where the next worker resumes it."""
         for child in self.children.values():
+            child.is_stopping = True
             child.process.terminate()
         deadline = self._clock() + STOP_GRACE_S
         for child in self.children.values():
             try:
                 child.process.wait(max(0.1, deadline - self._clock()))
             except subprocess.TimeoutExpired:
-                self._kill(child)
-            try:
-                queue.release(self.db, child.job.id, child.job.fence)
-            except (LeaseLost, Unavailable, StorageFull) as e:
-                log.info("%s had ended, or could not be given back: %s", child.job.id, e)
+                child.process.kill()
+            child.process.communicate()  # waits, and closes the pipe that tied it to us
+            self._owed.append(child)
         self.children.clear()
+        try:
+            self._settle()
+        except (Unavailable, StorageFull) as e:
+            log.info("%d jobs could not be given back: %s", len(self._owed), e)
+
+
+def jittered(wait_s: float) -> float:
+    """About as long, but no two workers alike: those that lost one store must not come back to it in step."""
+    return wait_s * random.uniform(0.5, 1.5)
 
 
 def main() -> int:

@@ -32,6 +32,7 @@ from inhouse.tune.experts import ExpertResult, ExpertSettings, ExpertTask, train
 from inhouse.worker.base import OpenBase, open_base
 from inhouse.worker.context import Context
 from inhouse.worker.examine import checked, examine, own_wordings, timeless
+from inhouse.worker.patience import patiently
 from inhouse.worker.report import Report
 from inhouse.worker.room import storage_full
 from inhouse.worker.serve import ROUTERS
@@ -55,7 +56,7 @@ def tune_memory(context: Context, spec: TuneSpec, report: Report) -> None:
     began = time.process_time()
     with context.db.read() as conn:
         card = models.get(conn, context.job.project, spec.base)
-    base = open_base(card, context.artifacts, context.settings)
+    base = open_base(card, context.artifacts, context.settings, db=context.db)
     given = _facts(context, spec, base)
     report.say(
         f"{len(given.facts)} facts"
@@ -266,18 +267,14 @@ def _publish(
         files.add(conn, results.model_copy(update={"created_at": now}))
         records.add_event(conn, job.id, f"New model: {name}", now, fence=None)
 
-    queue.finish(
-        context.db,
-        job.id,
-        context.fence,
-        "succeeded",
-        result={
-            "model": name,
-            "trained_tokens": 0,
-            "result_files": [results.id],
-            "hyperparameters": {"method": "memory"},
-        },
-        publish=publish,
+    result = {
+        "model": name,
+        "trained_tokens": 0,
+        "result_files": [results.id],
+        "hyperparameters": {"method": "memory"},
+    }
+    patiently(
+        lambda: queue.finish(context.db, job.id, context.fence, "succeeded", result=result, publish=publish)
     )
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+from functools import partial
 from typing import Any
 
+from inhouse.errors import StoreBusy
+from inhouse.schema import Event
 from inhouse.store.db import Database
 from inhouse.store.records import jobs as records
 from inhouse.tune.loop import Step
+from inhouse.worker.patience import patiently
+
+log = logging.getLogger(__name__)
 
 FLUSH_S = 0.5
 PAGE = 1000
@@ -29,16 +36,14 @@ class Report:
 
     def say(self, message: str, **data: Any) -> None:
         """Writes one message; a step's numbers go through `step` alone. Raises LeaseLost."""
+
+        def write() -> None:
+            with self._db.write() as conn:
+                now = self._db.clock(conn)
+                records.add_event(conn, self._job, message, now, data=data, fence=self._fence)
+
         self.flush()
-        with self._db.write() as conn:
-            records.add_event(
-                conn,
-                self._job,
-                message,
-                self._db.clock(conn),
-                data=data,
-                fence=self._fence,
-            )
+        patiently(write)
 
     def step(self, step: Step, steps_per_epoch: int) -> None:
         """Notes a step; it is written with others, at most half a second later."""
@@ -66,8 +71,7 @@ class Report:
                 data |= {f"{name}_loss": score.loss, f"{name}_mean_token_accuracy": score.accuracy}
                 text += f", {name.replace('valid', 'validation').replace('_', ' ')} loss={score.loss:.4f}"
         self._waiting.append((f"Step {step.step}/{step.steps}: {text}", data))
-        if time.monotonic() - self._flushed_at >= FLUSH_S or step.step == step.steps:
-            self.flush()
+        self._flush_if_due(is_last=step.step == step.steps)
 
     def learnt(self, step: int, steps: int, loss: float | None, recall: float | None) -> None:
         """Notes how far a memory's work is, as `step` does for a model's training; not all of it has a loss."""
@@ -85,11 +89,28 @@ class Report:
         if step and now > self._began_at:
             data["seconds_left"] = (steps - step) * (now - self._began_at) / step
         self._waiting.append((text, data))
-        if now - self._flushed_at >= FLUSH_S or step >= steps:
-            self.flush()
+        self._flush_if_due(is_last=step >= steps)
 
     def flush(self) -> None:
-        """Writes what waits. Raises LeaseLost, and StorageFull with nothing forgotten."""
+        """Writes what waits, once the store answers. Raises LeaseLost, and StorageFull with nothing forgotten."""
+        patiently(self._write)
+
+    def _flush_if_due(self, *, is_last: bool) -> None:
+        """Writes what waits a few times a second; the work goes on while the store is away."""
+        if is_last:
+            self.flush()
+        elif time.monotonic() - self._flushed_at >= FLUSH_S:
+            self.offer()
+
+    def offer(self) -> None:
+        """Writes what waits, unless the store is away: then it waits for longer, and nobody for it."""
+        try:
+            self._write()
+        except StoreBusy as e:
+            self._flushed_at = time.monotonic()
+            log.warning("%s: %d lines wait for the store: %s", self._job, len(self._waiting), e)
+
+    def _write(self) -> None:
         if self._waiting:
             with self._db.write() as conn:
                 now = self._db.clock(conn)
@@ -106,11 +127,14 @@ class Report:
         steps: dict[int, dict[str, Any]] = {}
         after = None
         while True:
-            with self._db.read() as conn:
-                page, has_more = records.events(conn, None, self._job, after, PAGE, "asc")
+            page, has_more = patiently(partial(self._page, after))
             for event in page:
                 if "step" in event.data:
                     steps[event.data["step"]] = event.data
             if not has_more:
                 return [steps[number] for number in sorted(steps)]
             after = page[-1].id
+
+    def _page(self, after: str | None) -> tuple[list[Event], bool]:
+        with self._db.read() as conn:
+            return records.events(conn, None, self._job, after, PAGE, "asc")

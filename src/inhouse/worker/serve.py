@@ -41,7 +41,7 @@ def serve(context: Context) -> None:
     _say(context, "loading")
     with context.db.read() as conn:
         card = models.servable(conn, spec.base)
-    base = open_base(card, context.artifacts, context.settings, for_serving=True)
+    base = open_base(card, context.artifacts, context.settings, for_serving=True, db=context.db)
     fingerprint = fingerprint_of(base, context.settings.quantization)
     free_bytes = devices.pick(context.settings.device).free_bytes
     engine = build(
@@ -49,7 +49,7 @@ def serve(context: Context) -> None:
         base.tokenizer,
         base.template,
         base_digest=base.digest,
-        adapter_folder=context.artifacts.folder,
+        adapter_folder=context.artifacts.verified_folder,
         settings=context.settings,
         banks=_banks(context, base),
         room_bytes=int(free_bytes * CACHE_SHARE),

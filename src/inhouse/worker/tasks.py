@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import sqlalchemy as sa
 from inhouse import rows
 from inhouse.data.examples import Example, from_rows
 from inhouse.data.loader import Epochs
+from inhouse.errors import StoreBusy
 from inhouse.jobs import queue
 from inhouse.model.adapters import TrainedLora
 from inhouse.model.weights import save_base
@@ -27,11 +30,15 @@ from inhouse.worker.base import OpenBase, open_base
 from inhouse.worker.checkpoints import kept, publisher, steps_to_publish
 from inhouse.worker.context import Context
 from inhouse.worker.memory import tune_memory
+from inhouse.worker.micro import is_halved
+from inhouse.worker.patience import patiently
 from inhouse.worker.pause import Pause
 from inhouse.worker.report import Report
 from inhouse.worker.room import storage_full
 from inhouse.worker.serve import serve
 from inhouse.worker.speed import Speed, sentence
+
+log = logging.getLogger(__name__)
 
 
 def tune(context: Context) -> None:
@@ -42,17 +49,28 @@ def tune(context: Context) -> None:
     if spec.method == "memory":
         tune_memory(context, spec, report)
         return
-    with context.db.read() as conn:
-        card = models.get(conn, context.job.project, spec.base)
+
+    def look() -> ModelCard:
+        with context.db.read() as conn:
+            return models.get(conn, context.job.project, spec.base)
+
+    card = patiently(look)
     full = spec.method == "full"
-    base = open_base(card, context.artifacts, context.settings)
+    base = open_base(card, context.artifacts, context.settings, db=context.db)
     training = _examples(context, base, spec.training, spec.training_name)
     held_out = _examples(context, base, spec.validation, spec.validation_name) if spec.validation else []
     recipe = resolve(spec, base.decoder.config, parameters=base.decoder.parameters, examples=len(training))
+    if is_halved(context):
+        recipe = replace(recipe, micro_tokens=recipe.micro_tokens // 2)
+        report.say(f"Memory ran out before: {recipe.micro_tokens} tokens at a time, half as many.")
     _say_recipe(report, recipe, training)
     plain = _plain(spec, recipe)
-    with context.db.write() as conn:
-        records.set_result(conn, context.job.id, context.fence, {"hyperparameters": plain})
+
+    def tell() -> None:
+        with context.db.write() as conn:
+            records.set_result(conn, context.job.id, context.fence, {"hyperparameters": plain})
+
+    patiently(tell)
 
     lora = None if full else TrainedLora(base.decoder, rank=recipe.rank, alpha=recipe.alpha, seed=recipe.seed)
     source = Epochs(training, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=recipe.seed)
@@ -141,9 +159,9 @@ def _train(
     ):
         report.step(step, source.steps_per_epoch)
         if step.is_saved:
-            report.flush()
-            queue.note_checkpoint(context.db, context.job.id, context.fence, step.step)
-            if pause.take(step.step, step.steps):
+            report.offer()
+            _note_checkpoint(context, step.step)
+            if pause.take(step.step, step.steps, report.flush):
                 return False
         if speed.add(step):
             facts = speed.facts()
@@ -186,6 +204,14 @@ def _write(folder: Path, spec: TuneSpec, card: ModelCard, base: OpenBase, lora: 
     lora.adapter(notes).write(folder, base.decoder.config, base=spec.base)
 
 
+def _note_checkpoint(context: Context, step: int) -> None:
+    """Tells the queue how far the job is. A store that is away hears of the next checkpoint instead."""
+    try:
+        queue.note_checkpoint(context.db, context.job.id, context.fence, step)
+    except StoreBusy as e:
+        log.warning("%s: the checkpoint of step %d stays untold: %s", context.job.id, step, e)
+
+
 def _publish(
     context: Context, card: ModelCard, plain: dict[str, Any], training: list[Example], report: Report
 ) -> None:
@@ -200,20 +226,16 @@ def _publish(
         files.add(conn, results.model_copy(update={"created_at": now}))
         records.add_event(conn, job.id, f"New model: {card.name}", now, fence=None)
 
-    queue.finish(
-        context.db,
-        job.id,
-        context.fence,
-        "succeeded",
-        result={
-            "model": card.name,
-            "digest": card.digest,
-            "trained_tokens": sum(len(e.ids) for e in training) * plain["epochs"],
-            "result_files": [results.id],
-            "train_loss": table[-1]["train_loss"],
-            "hyperparameters": plain,
-        },
-        publish=publish,
+    result = {
+        "model": card.name,
+        "digest": card.digest,
+        "trained_tokens": sum(len(e.ids) for e in training) * plain["epochs"],
+        "result_files": [results.id],
+        "train_loss": table[-1]["train_loss"],
+        "hyperparameters": plain,
+    }
+    patiently(
+        lambda: queue.finish(context.db, job.id, context.fence, "succeeded", result=result, publish=publish)
     )
 
 

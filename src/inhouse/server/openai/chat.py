@@ -151,7 +151,8 @@ async def create(request: Request) -> Response:
         card = bases.find(conn, who.project, asked.model)
         return card, memory.find(conn, who, card, asked.x_memory)
 
-    card, known = await gw.store.read(ask)
+    question = ("chat", who.project, asked.model, asked.x_memory is None)
+    card, known = await gw.store.believed(question, ask, keep=lambda found: found[1] is None)
     id, call = begin(request, asked, card, known)
     created = int(time.time())
     if asked.stream:
@@ -197,8 +198,12 @@ async def _chunks(
 ) -> AsyncIterator[bytes]:
     """The stream's frames. What never changes is serialised once, ahead of the first."""
     fixed = orjson.dumps(frame(call, id, "chat.completion.chunk", created)).removesuffix(b"}")
-    usage = b',"usage":null' if asked.wants_usage else b""
-    end = usage + b"}\n\n"
+    no_usage = b',"usage":null}\n\n' if asked.wants_usage else b"}\n\n"
+
+    def end() -> bytes:
+        if not asked.wants_counts:
+            return no_usage
+        return b',"usage":%b}\n\n' % orjson.dumps(usage_wire(call.usage))
 
     def chunk(
         index: int, delta: bytes, reason: bytes = b"null", logprobs: bytes = b"null", more: bytes = b""
@@ -210,7 +215,7 @@ async def _chunks(
             logprobs,
             reason,
             more,
-            end,
+            end(),
         )
 
     def written(delta: Delta) -> bytes:

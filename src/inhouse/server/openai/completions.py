@@ -99,7 +99,9 @@ async def create(request: Request) -> Response:
     gw = gateway.of(request)
     asked = await body.read(request, CompletionRequest, gw.settings.max_body_bytes)
     who = caller(request)
-    card = await gw.store.read(lambda conn: bases.find(conn, who.project, asked.model))
+    card = await gw.store.believed(
+        ("model", who.project, asked.model), lambda conn: bases.find(conn, who.project, asked.model)
+    )
     if card.kind == "memory":
         raise InvalidRequest(
             f"{card.name} is a memory, which answers conversations. Send messages to /v1/chat/completions, or "
@@ -166,7 +168,8 @@ async def _chunks(call: Call, asked: CompletionRequest, id: str, created: int) -
             if asked.logprobs is not None:
                 choice["logprobs"] = _logprobs(delta.logprobs or (), asked.logprobs, offsets[index])
                 offsets[index] += sum(len(t.token) for t in delta.logprobs or ())
-            out.append(b"data: " + orjson.dumps(fixed | {"choices": [choice]}) + b"\n\n")
+            counts = {"usage": usage_wire(call.usage)} if asked.wants_counts else {}
+            out.append(b"data: " + orjson.dumps(fixed | counts | {"choices": [choice]}) + b"\n\n")
         if out:
             yield b"".join(out)
     if asked.wants_usage:

@@ -80,7 +80,9 @@ async def create(request: Request) -> Response:
     gw = gateway.of(request)
     asked = await body.read(request, EmbeddingRequest, gw.settings.max_body_bytes)
     who = caller(request)
-    card = await gw.store.read(lambda conn: bases.find(conn, who.project, asked.model))
+    card = await gw.store.believed(
+        ("model", who.project, asked.model), lambda conn: bases.find(conn, who.project, asked.model)
+    )
     if card.kind == "memory":
         raise InvalidRequest(
             f"{card.name} is a memory, which answers conversations. Embed with its base, {card.base}.",

@@ -155,6 +155,7 @@ class ResponseRequest(Asked):
     truncation: Literal["disabled"] | None = None
 
     context_management: None = None
+    stop: None = None
     conversation: None = None
     max_tool_calls: None = None
     moderation: None = None

@@ -41,6 +41,8 @@ Metadata = Annotated[
 
 class StreamOptions(RequestBody):
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+    """Also on every chunk, the counts so far: what some measure with."""
     include_obfuscation: Literal[False] | None = None
 
 
@@ -57,6 +59,7 @@ class Asked(RequestBody):
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    ignore_eos: bool | None = None
     structured_outputs: StructuredOutputs | None = None
 
     user: str | None = None
@@ -75,6 +78,7 @@ class Asked(RequestBody):
         """The fields as an engine takes them, OpenAI's defaults filled in."""
         return Sampling(
             max_new_tokens=max_new_tokens,
+            ignore_eos=bool(self.ignore_eos),
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else max(self.top_p, SMALLEST_TOP_P),
             top_k=self.top_k or 0,
@@ -108,11 +112,21 @@ class Inference(Asked):
     def wants_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def wants_counts(self) -> bool:
+        """Whether every chunk says how many tokens there are so far."""
+        return bool(self.stream_options and self.stream_options.continuous_usage_stats)
+
     def check_stream(self) -> None:
         if self.stream_options is not None and not self.stream:
             raise InvalidRequest(
                 "stream_options needs stream: true. Set it or leave stream_options out.",
                 param="stream_options",
+            )
+        if self.wants_counts and not self.wants_usage:
+            raise InvalidRequest(
+                "continuous_usage_stats needs include_usage: true. Set it or leave continuous_usage_stats out.",
+                param="stream_options.continuous_usage_stats",
             )
 
     def sampling(self, *, max_new_tokens: int | None, logprobs: int | None) -> Sampling:

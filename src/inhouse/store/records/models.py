@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,6 +32,14 @@ def put_base(conn: sa.Connection, card: ModelCard) -> None:
         .values(**values)
         .on_conflict_do_update(index_elements=["project", "name"], set_=changes)
     )
+
+
+def note(conn: sa.Connection, base: str, facts: Mapping[str, Any]) -> None:
+    """Add to what is known about a base; what was noted before stays as it was."""
+    is_it = sa.and_(models.c.project == NO_PROJECT, models.c.name == base)
+    about = conn.scalar(sa.select(models.c.about).where(is_it))
+    if about is not None:
+        conn.execute(models.update().where(is_it).values(about={**facts, **about}))
 
 
 def get(conn: sa.Connection, project: str, name: str) -> ModelCard:

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from inhouse.schema import Replica
 from inhouse.store import fence
-from inhouse.store.db import now as database_now
 from inhouse.store.db import upsert
 from inhouse.store.tables import jobs, replicas
 
@@ -53,7 +52,7 @@ def _alive(conn: sa.Connection) -> sa.Select[Any]:
         .where(
             jobs.c.state == "running",
             jobs.c.fence == replicas.c.fence,
-            jobs.c.lease_until > database_now(conn),
+            fence.is_live(conn, jobs.c),
         )
         .order_by(replicas.c.job)
     )

@@ -23,6 +23,7 @@ def kill(url: str, folder: Path, *options: str) -> dict[str, Any]:
 def test_killed_and_frozen_workers_lose_nothing_and_publish_nothing_twice(
     database_url: str, tmp_path: Path
 ) -> None:
+    """Faults 2 and 5: the bare queue, its workers killed and frozen at random."""
     options = ("--lease-s", "0.6", "--pause-s", "0.05")
     report = kill(database_url, tmp_path / "run", "--kills", "12", *options)
     again = kill(database_url, tmp_path / "run", "--kills", "24", *options)
@@ -33,7 +34,7 @@ def test_killed_and_frozen_workers_lose_nothing_and_publish_nothing_twice(
 
 
 def test_without_the_fence_frozen_workers_publish_twice(database_url: str, tmp_path: Path) -> None:
-    """The control: the same run, the fence taken out."""
+    """Fault 5: the control: the same run, the fence taken out."""
     options = ("--no-fence", "--freeze-share", "1", "--lease-s", "0.4", "--pause-s", "0.1")
     report = kill(database_url, tmp_path / "run", "--kills", "12", *options)
     assert report["published_twice"] > 0

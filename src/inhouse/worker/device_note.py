@@ -1,0 +1,34 @@
+"""Keeps the jobs of one worker on one kind of device: what "auto" found first, later jobs must find again.
+
+Without it a driver that has gone would leave the processor as the best device, and a job of minutes would take
+days with nobody told. It knows labels of devices, and no job.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from inhouse import device as devices
+from inhouse.errors import InvalidRequest
+
+
+def same_device(setting: str, note: Path) -> None:
+    """Writes down which device the setting means here, if nobody has. Raises DeviceLost if it means another now."""
+    try:
+        found = devices.pick(setting).label
+    except InvalidRequest as e:
+        raise devices.DeviceLost(e.message) from e
+    note.parent.mkdir(parents=True, exist_ok=True)
+    fresh = note.with_name(f"{note.name}.{os.getpid()}")
+    fresh.write_text(found, encoding="utf-8")
+    try:
+        os.link(fresh, note)  # the first of several that start at once decides
+    except FileExistsError:
+        before = note.read_text(encoding="utf-8")
+        if before != found:
+            raise devices.DeviceLost(
+                f"This worker's jobs ran on {before}, which is gone: {found} is what is left, and nobody asked for it."
+            ) from None
+    finally:
+        fresh.unlink()

@@ -1,0 +1,19 @@
+"""How a job's process ends, in exit codes: the one word that a dying child leaves to its worker.
+
+It knows no job and no store. The worker imports it, so it brings no torch.
+"""
+
+from __future__ import annotations
+
+DONE = 0
+"""The outcome is in the store, whatever it was."""
+AGAIN = 1
+"""It failed on its own, and counts as an attempt."""
+OTHER_RELEASE = 3
+"""It found the database to be of another release than its own code."""
+SMALLER = 75
+"""Memory ran out, and the next attempt takes half as much: it counts as none."""
+DEVICE_LOST = 76
+"""The device failed beneath the job, or the one that it must have is gone."""
+BLAMELESS = (OTHER_RELEASE, SMALLER)
+"""Ends that are no attempt of the job's."""
