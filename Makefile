@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types floors up clients chaos clean install
+.PHONY: help demo test offline check format lint types floors up clients chaos clean install
 
 help:  ## What there is to do.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ demo: $(STAMP)  ## Teach the embedded base an invented company, and ask it: befo
 
 test: $(STAMP)  ## Every test.
 	$(PYTEST)
+
+offline: $(STAMP)  ## Every test, where there is no network but loopback.
+	unshare -rn $(BIN)/python -m tests.offline $(PYTEST)
 
 check: $(STAMP) format lint types floors  ## What CI runs: format, lint, types, floors, tests.
 	$(PYTEST)

@@ -54,6 +54,9 @@ class Settings:
     port: int = 8420
     allowed_hosts: str = ""
     """Names, separated by commas, that requests may use for this server besides its own: those of a proxy before it."""
+    trusted_templates: str = ""
+    """SHA-256 digests, separated by commas, of chat templates that are rendered in the engine's own process, besides
+    those that come with the package; every other one is rendered in a process with limits."""
     base: str = "seedling"
     """The base that serves and is tuned when nobody names one: the embedded one."""
     device: str = "auto"
@@ -107,7 +110,7 @@ class Settings:
     """Tokens the paged cache holds; 0 is four full contexts, or max_running short ones, whichever is more."""
     adapter_rows: int = 0
     """Rank rows that a device has for adapters, those of all that are on it together; 0 is 1024."""
-    idle_reader_s: float = 5.0
+    idle_reader_s: float = 4.0
     """A client that reads nothing this long while text waits for it is disconnected."""
     webhook_hosts: str = ""
     """Hosts, separated by commas, that webhooks may be sent to: names, *.names or addresses, each with a port or

@@ -236,7 +236,7 @@ def test_grammars_that_are_being_built_hold_up_no_other_call(wide: World, tmp_pa
     slow = [hot(wide, f"slow{i}", structure=structure(regex=f"slow{i}")) for i in range(6)]
 
     async def everyone(path: Path) -> list[Answer]:
-        with taster.shared()._lock:  # as if each grammar took for ever
+        with taster.shared().child.lock:  # as if each grammar took for ever
             waiting = [asyncio.create_task(ask_at(path, wanted)) for wanted in slow]
             await asyncio.sleep(0.1)
             async with asyncio.timeout(20):
@@ -257,7 +257,7 @@ def test_a_project_s_grammars_hold_up_no_other_project_s(wide: World, tmp_path: 
 
     async def everyone(path: Path) -> tuple[Answer, list[Answer]]:
         await ask_at(path, known)
-        with taster.shared()._lock:  # as if each new grammar took for ever
+        with taster.shared().child.lock:  # as if each new grammar took for ever
             for leaver in [asyncio.create_task(ask_at(path, wanted)) for wanted in slow[:3]]:
                 await asyncio.sleep(0.1)
                 leaver.cancel()

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.outward import sitecustomize
 
 from .house import House, engine, house
 
@@ -13,3 +17,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("house")
     with house(folder, load_wait_s=5.0) as made, engine(made.db, folder):
         yield made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_leaves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test here, and no process that one starts, connects to another machine. Its notes are in this file."""
+    notes = tmp_path_factory.mktemp("outward") / "notes"
+    changes = pytest.MonkeyPatch()
+    changes.setenv(sitecustomize.NOTES, str(notes))
+    changes.setenv("PYTHONPATH", str(Path(sitecustomize.__file__).parent), prepend=os.pathsep)
+    yield notes
+    changes.undo()
+    assert not notes.exists(), notes.read_text()

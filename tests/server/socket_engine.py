@@ -2,6 +2,7 @@
 
 The last message (or the prompt) says what to do:
     count N DELAY      the words "0 ", "1 ", ... with a pause before each
+    clock N DELAY      as count, but each word is the time at which it leaves
     flood N SIZE       N deltas of SIZE characters, as fast as they are taken
     fault STATUS CODE  an error
     crash N            N words, then the connection ends without a last frame
@@ -23,6 +24,7 @@ import contextlib
 import json
 import struct
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from inhouse.schema import (
@@ -147,13 +149,15 @@ class Engine:
                 await tell(
                     EngineFrame(delta=Delta(index=i, text=prompt, logprobs=scored(r, words(prompt), True)))
                 )
-            delay = float(order[2]) if order[0] == "count" else 0.0
+            delay = float(order[2]) if order[0] in ("count", "clock") else 0.0
             text, reason, count = "", "stop", 0
             for word in answer(order, prompt):
                 if r.sampling.max_new_tokens is not None and count >= r.sampling.max_new_tokens:
                     reason = "length"
                     break
                 await asyncio.sleep(delay)
+                if order[0] == "clock":
+                    word = f"{time.monotonic():.6f} "
                 count += 1
                 ends = [(text + word).index(s) for s in r.sampling.stop if s in text + word]
                 piece = (text + word)[: min(ends)][len(text) :] if ends else word
@@ -227,7 +231,7 @@ def words(text: str) -> list[str]:
 
 
 def answer(order: list[str], prompt: str) -> Iterator[str]:
-    if order[0] == "count":
+    if order[0] in ("count", "clock"):
         return (f"{i} " for i in range(int(order[1])))
     if order[0] == "flood":
         return ("x" * int(order[2]) for _ in range(int(order[1])))

@@ -25,9 +25,8 @@ from inhouse.jobs.launch import LocalLauncher
 from inhouse.server import main as server_main
 from inhouse.server.main import main
 from inhouse.settings import Settings
-from inhouse.store.db import Database
 
-from .house import engine, until
+from .house import until
 
 Process = subprocess.Popen[str]
 
@@ -159,66 +158,6 @@ def test_a_killed_server_leaves_nothing_that_stops_the_next(tmp_path: Path) -> N
         process.wait()
     with started(tmp_path) as process:
         told(tmp_path, process)
-
-
-def stream_under_sigterm(
-    tmp_path: Path, content: str, drain_s: str, signals: int = 1
-) -> tuple[str, int, float]:
-    """What a running stream still says after SIGTERM, the server's exit code, and how long it took."""
-    db = Database(f"sqlite:///{tmp_path / 'inhouse.db'}")
-    with started(tmp_path, "--drain-s", drain_s) as process:
-        at = told(tmp_path, process)
-        headers = {"authorization": f"Bearer {at['key']}"}
-        body = {"model": "seedling", "stream": True, "messages": [{"role": "user", "content": content}]}
-        text = ""
-        with (
-            engine(db, tmp_path),
-            httpx2.Client(timeout=30, trust_env=False) as client,
-            client.stream("POST", f"{at['url']}/v1/chat/completions", json=body, headers=headers) as reply,
-        ):
-            with contextlib.suppress(httpx2.HTTPError):
-                for i, piece in enumerate(reply.iter_text()):
-                    text += piece
-                    if i == 2:
-                        asked = time.monotonic()
-                        process.send_signal(signal.SIGTERM)
-                        until(lambda: not is_ready(at), "readiness goes off")
-                        if signals == 1:
-                            refused = ask(at, "hi")
-                            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
-                        else:
-                            process.send_signal(signal.SIGTERM)
-            code, _, err = ended(process)
-            assert "Traceback" not in err
-        db.dispose()
-        return text, code, time.monotonic() - asked
-
-
-def is_ready(at: dict[str, Any]) -> bool:
-    try:
-        return bool(httpx2.get(f"{at['url']}/ready", trust_env=False).is_success)
-    except httpx2.HTTPError:
-        return False
-
-
-def test_after_sigterm_a_stream_ends_by_itself_and_new_work_is_refused(tmp_path: Path) -> None:
-    text, code, _ = stream_under_sigterm(tmp_path, "count 30 0.05", "20")
-    assert code == 0
-    assert '"29 "' in text and text.endswith("data: [DONE]\n\n")
-
-
-def test_a_stream_that_outlasts_the_grace_ends_with_a_terminal_error(tmp_path: Path) -> None:
-    text, code, _ = stream_under_sigterm(tmp_path, "count 1000 0.05", "0.5")
-    assert code == 0
-    last = json.loads(text.strip().split("\n\n")[-1].removeprefix("data: "))
-    assert last["error"]["code"] == "draining"
-
-
-def test_control_a_second_sigterm_waits_for_nobody(tmp_path: Path) -> None:
-    text, code, took = stream_under_sigterm(tmp_path, "count 1000 0.05", "20", signals=2)
-    assert code == 0
-    assert "error" not in text and "[DONE]" not in text
-    assert took < 10
 
 
 def test_a_lingering_server_goes_when_its_owner_has_gone(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from .test_grammar import matcher
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_hostile_schema_is_refused_within_bounds(grammars: Grammars, name: str) -> None:
-    """Each once built by the library alone ends the process, takes seconds or fills the memory, or is merely too
-    large; that this process goes on is part of the test."""
+    """Faults 32 and 33: each once built by the library alone ends the process, takes seconds or fills the memory, or
+    is merely too large; that this process goes on is part of the test."""
     taster.shared().taste("start: /a/")  # its process is there: what is measured is the grammar
     began = time.process_time(), time.monotonic()
     with pytest.raises(InvalidRequest) as refused:
@@ -52,13 +52,14 @@ HOSTILE_LARK = {
 
 @pytest.mark.parametrize("name", HOSTILE_LARK)
 def test_a_hostile_grammar_is_refused(grammars: Grammars, name: str) -> None:
+    """Fault 32: grammars, too."""
     with pytest.raises(InvalidRequest):
         matcher(grammars, grammar=HOSTILE_LARK[name])
 
 
 @pytest.mark.parametrize("name", ["rules in a chain", "terminals in a chain"])
 def test_without_the_taster_a_hostile_grammar_ends_the_process(name: str) -> None:
-    """The control: the same grammar, given to the library as the engine would."""
+    """Fault 32, the control: the same grammar, given to the library as the engine would."""
     code = (
         "import sys; from llguidance import LLMatcher, LLTokenizer\n"
         "print(LLMatcher(LLTokenizer('byte'), sys.stdin.read(), log_level=0).is_error())"
@@ -89,7 +90,7 @@ def test_a_taster_that_stands_still_holds_nobody_up_for_long(
     with ThreadPoolExecutor(1) as caller:
         try:
             assert own.taste('start: "a"') is None
-            stopped = own._process
+            stopped = own.child.process
             assert stopped is not None
             os.kill(stopped.pid, signal.SIGSTOP)
             monkeypatch.setattr(taster, "WAIT_S", 0.2)

@@ -13,8 +13,6 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 
-KEY_BYTES = 16
-
 
 def root_key(*parts: str | None) -> bytes:
     """What a chain of page keys begins with."""
@@ -95,4 +93,4 @@ class Prefixes:
 
 
 def _hash(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=KEY_BYTES).digest()
+    return hashlib.sha256(data).digest()

@@ -29,7 +29,7 @@ class EngineServer:
         path: Path,
         *,
         max_queued: int = 1024,
-        idle_reader_s: float = 5.0,
+        idle_reader_s: float = 4.0,
         drain_s: float = 20.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -29,7 +29,8 @@ def locate(name: str, source: str) -> Path:
         return path
     if path.is_absolute() or not _HUB_ID.fullmatch(source):
         raise BadCheckpoint(
-            f"{source} is neither a folder on the server's machine nor a hub id like owner/name."
+            f"{source} is neither a folder on the server's machine nor a hub id like owner/name. Put it back if it "
+            "was moved, or register the base from where it is."
         )
     return _fetch(source)
 

@@ -14,13 +14,13 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO, TypeAlias, cast
 
 from inhouse.errors import MOST_PROBLEMS, BadRows, InvalidRequest, RowProblem
+from inhouse.rows import parquet
 from inhouse.rows.formats import BadRow, conversation
+from inhouse.rows.parquet import Unpacking
 from inhouse.rows.row import Row
 from inhouse.rows.strict_json import Unparsable, decode, parse_object, short
 
 MAX_LINE_BYTES = 4 * 2**20
-MAX_ROW_GROUP_BYTES = 512 * 2**20
-"""Parquet is read a row group's page at a time; a larger group is refused before it is unpacked."""
 
 Source: TypeAlias = Path | str | BinaryIO | Iterable[Any]
 """A path, a file open for bytes, or an iterable of dicts, (question, reply) pairs or Rows."""
@@ -205,7 +205,7 @@ def _records(stream: BinaryIO, name: str, max_line_bytes: int) -> Iterator[Item 
         return
     head = first.head
     if head.startswith(b"PAR1"):
-        yield from _parquet(stream)
+        yield from _parquet(stream, max_line_bytes)
         return
     if problem := _wrong_kind(head):
         yield problem
@@ -240,7 +240,7 @@ class _Line:
     """None: longer than the limit, and skipped without being held."""
 
 
-def _lines(stream: BinaryIO, max_line_bytes: int) -> Iterator[_Line]:
+def _lines(stream: BinaryIO | Unpacking, max_line_bytes: int) -> Iterator[_Line]:
     number = offset = 0
     while piece := stream.readline(max_line_bytes + 1):
         number += 1
@@ -389,36 +389,23 @@ def _csv(lines: Iterator[_Line], max_line_bytes: int) -> Iterator[Item | RowProb
 # ── Parquet ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _parquet(stream: BinaryIO) -> Iterator[Item | RowProblem | int]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        yield RowProblem(
-            1, None, "Parquet needs a library that is not installed.", "Run: pip install 'inhouse[parquet]'"
-        )
-        return
+def _parquet(stream: BinaryIO, max_line_bytes: int) -> Iterator[Item | RowProblem | int]:
     number = 0
-    try:
-        stream.seek(0)
-        file = parquet.ParquetFile(stream)
-        groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-        if any(group.total_byte_size > MAX_ROW_GROUP_BYTES for group in groups):
-            yield RowProblem(
-                1,
-                None,
-                f"the file has a row group over {MAX_ROW_GROUP_BYTES:,} bytes.",
-                "Write it with smaller row groups, or as JSONL.",
-            )
-            return
-        for batch in file.iter_batches(batch_size=256):
-            for item in batch.to_pylist():
-                number += 1
-                yield Item(number, item)
-    except (pyarrow.ArrowException, OSError, ValueError) as e:
-        yield RowProblem(
-            number + 1, None, f"is not readable Parquet ({short(str(e), 120)}).", "Write it again."
-        )
+    if (refusal := parquet.refusal(stream)) is not None:
+        yield RowProblem(1, None, *refusal)
+        return
+    with parquet.unpacked(stream) as unpacking:
+        for line in _lines(unpacking, max_line_bytes):
+            number = line.number
+            if line.content is None:
+                yield _too_long(number, max_line_bytes)
+                continue
+            try:
+                yield Item(number, parse_object(line.content, offset=line.offset))
+            except Unparsable as e:
+                yield RowProblem(number, None, e.reason, e.cure)
+        if unpacking.fault is not None:
+            yield RowProblem(number + 1, None, *unpacking.fault)
 
 
 def _unopened(path: Path, error: OSError) -> str:

@@ -89,6 +89,16 @@ def register(conn: Connection, what: str, now: float, name: str | None = None) -
     return card
 
 
+def missing(conn: Connection) -> list[str]:
+    """Registered bases whose folder has gone from this machine: what holds them in memory goes on, and nothing else."""
+    known = (card for card in models.all(conn, "") if card.kind == "base" and card.source)
+    return [
+        card.name
+        for card in known
+        if Path(str(card.source)).is_absolute() and not Path(str(card.source)).is_dir()
+    ]
+
+
 def looks_like_folder(what: str) -> bool:
     return what.startswith(("/", ".", "~"))
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inhouse.errors import Draining, InhouseError, InternalError
+from inhouse.errors import Draining, InhouseError, InternalError, Unavailable
 from inhouse.server.replies import error_frame, error_reply
 
 KERNEL_TELLS = sys.platform == "linux"
@@ -134,6 +134,10 @@ class Edge:
         state["request_id"] = f"req_{secrets.token_hex(12)}"
         reply = _Reply(send, state, self.readers)
         try:
+            if state.get("is_one_too_many"):
+                state["reply_headers"] = {"connection": "close"}
+                if scope["path"] not in OPEN_PATHS:
+                    raise Unavailable(_TOO_MANY, code="too_many_connections", retry_after_s=1)
             if scope["path"] in OPEN_PATHS:
                 await self.app(scope, receive, reply)
             else:
@@ -151,6 +155,7 @@ class Edge:
             await reply.fail(InternalError(_OUR_FAULT.format(state["request_id"])), scope, receive)
 
 
+_TOO_MANY = "This server has as many connections as it can hold. Try again shortly."
 _OUR_FAULT = "The server failed on this request. Its log says more under {}."
 
 

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from inhouse.errors import Draining
+from inhouse.server import descriptors
 from inhouse.server.gateway import Gateway
 
 HEAD_S = 20.0
@@ -25,6 +26,15 @@ HEAD_S = 20.0
 KEEP_ALIVE_S = 75
 SEND_BUFFER_BYTES = 256 * 1024
 """Kept small in the kernel, so that a reader who stands still shows within a few frames."""
+OVER_HEAD_S = 1.0
+"""The same for a connection that is one too many, and only waits to be told so."""
+POLITE = 32
+"""So many beyond the most are told that there are too many. What comes beyond these is cut off unheard."""
+ACCEPTED_AT_ONCE = 32
+"""In one turn of the event loop, before it counts again. Also how often in a row a loop that has no descriptor left
+tries, and logs it."""
+WAITING_FOR_US = 2048
+"""Connections that the system holds until they are accepted."""
 GRACE_S = 2.0
 """What streams get, after they were told to end, to write their last frame."""
 
@@ -33,10 +43,16 @@ class Connection(H11Protocol):
     """uvicorn's connection, which shows its transport to the application and waits only so long for a head."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _is_over = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "transport": transport}
+        over = len(self.connections) - descriptors.most_connections()
+        self._is_over = over > 0
+        self.app_state = {**self.app_state, "transport": transport, "is_one_too_many": self._is_over}
+        if over > POLITE:
+            transport.abort()
+            return
         own = transport.get_extra_info("socket")
         if own is not None:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -61,6 +77,7 @@ class Connection(H11Protocol):
             self._forget_head()
         elif self._head_timer is None:
             wait_s = HEAD_S if self.cycle is None else HEAD_S + KEEP_ALIVE_S
+            wait_s = OVER_HEAD_S if self._is_over else wait_s
             self._head_timer = self.loop.call_later(wait_s, self.transport.abort)
 
     def _forget_head(self) -> None:
@@ -83,6 +100,7 @@ class Listener(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                backlog=ACCEPTED_AT_ONCE,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=int(GRACE_S),
             )
@@ -94,6 +112,11 @@ class Listener(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or ():  # asyncio takes one number for two things; the system's may be larger
+            listening.listen(WAITING_FOR_US)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)

@@ -22,7 +22,7 @@ from inhouse import settings as settings_module
 from inhouse.errors import InhouseError
 from inhouse.jobs import serving
 from inhouse.jobs.launch import LocalLauncher
-from inhouse.server import audit, auth, bases
+from inhouse.server import audit, auth, bases, descriptors
 from inhouse.server.app import create_app
 from inhouse.server.listener import Listener
 from inhouse.server.place import Place, listen, url_of
@@ -76,6 +76,7 @@ def run(
     """
     with contextlib.ExitStack() as undo:
         undo.callback(os.umask, os.umask(0o077))  # what this process makes is for its own user's eyes only
+        descriptors.raise_limit()
         place = Place(settings)
         place.take()
         undo.callback(place.leave)

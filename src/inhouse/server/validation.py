@@ -90,7 +90,7 @@ class Validator:
             if spec.method == "memory":
                 count, found, problems = self._check_facts(digest, name, spec.on_conflict)
             else:
-                count, problems = self._check(digest, name)
+                count, problems = self._check(digest, name, teaches=param == "training_file")
             if problems:
                 fault = BadRows(name, problems, param=param)
                 fault_of_job = JobFault(code=fault.code, message=fault.message, param=param)
@@ -139,9 +139,9 @@ class Validator:
                     raise _Interrupted
                 yield item
 
-    def _check(self, digest: str, name: str) -> tuple[int, list[RowProblem]]:
-        """How many rows are good, and the first problems."""
-        good, problems = 0, []
+    def _check(self, digest: str, name: str, *, teaches: bool) -> tuple[int, list[RowProblem]]:
+        """How many rows are good, and the first problems. Rows that `teach` must not all be one and the same."""
+        good, problems, first, is_varied = 0, list[RowProblem](), None, False
         for item in self._rows(digest, name):
             if isinstance(item, RowProblem):
                 problems.append(item)
@@ -149,6 +149,17 @@ class Validator:
                     break
             else:
                 good += 1
+                first = first or item.messages
+                is_varied = is_varied or item.messages != first
+        if teaches and good > 1 and not is_varied and not problems:
+            problems.append(
+                RowProblem(
+                    1,
+                    None,
+                    f"all {good} rows are the same.",
+                    "Add others. If one is all there is, keep it once and raise n_epochs.",
+                )
+            )
         return good, problems
 
     def _check_facts(

@@ -8,18 +8,13 @@ outlasts this process is refused, and costs nobody else anything. It knows no re
 from __future__ import annotations
 
 import atexit
-import json
-import resource
-import signal
-import subprocess
-import sys
 import threading
 from functools import cache
-from pathlib import Path
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from inhouse.errors import EngineOverloaded
+from inhouse.text.child import Child, answer_lines
 
 CPU_S = 1.0
 """What building a grammar may take. The largest honest schemas take a third of it."""
@@ -50,71 +45,25 @@ class Taster:
     """Says of grammars whether they can be built. Safe to use from several threads, which take turns."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
+        self.child = Child("inhouse.text.taster")
 
     def taste(self, grammar: str) -> str | None:
         """Why the grammar cannot be taken; None where it can. Raises EngineOverloaded where that is not known in time,
         which says nothing about the grammar."""
-        with self._lock:
-            told, is_late = self._ask(json.dumps(grammar) + "\n")
-            if is_late:
-                self._end()
-                raise EngineOverloaded(
-                    f"The format could not be tried within {WAIT_S:g} s: the machine is busy. Try again shortly.",
-                    retry_after_s=WAIT_S,
-                )
-            if told:
-                fault: str | None = json.loads(told)
-                return fault
-            self._end()
+        try:
+            fault: str | None = self.child.ask(grammar, WAIT_S)
+            return fault
+        except EOFError:
             return f"it takes more than {CPU_S:g} s, or too much memory, to build. Make it smaller."
+        except TimeoutError:
+            raise EngineOverloaded(
+                f"The format could not be tried within {WAIT_S:g} s: the machine is busy. Try again shortly.",
+                retry_after_s=WAIT_S,
+            ) from None
 
     def close(self) -> None:
         """Ends the process; a later taste starts another."""
-        with self._lock:
-            self._end()
-
-    def _ask(self, line: str) -> tuple[str, bool]:
-        """The process's line to this one, nothing where it ended, and whether it was ended for taking too long."""
-        process = self._running()
-        assert process.stdin is not None and process.stdout is not None, "it was started with pipes"
-        is_late = threading.Event()
-
-        def end() -> None:
-            is_late.set()
-            process.kill()
-
-        clock = threading.Timer(WAIT_S, end)  # a process that stands still takes no line, and gives none
-        clock.start()
-        try:
-            process.stdin.write(line)
-            process.stdin.flush()
-            told = process.stdout.readline()
-        except BrokenPipeError:
-            told = ""
-        finally:
-            clock.cancel()
-            clock.join()
-        return told, is_late.is_set()
-
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            self._end()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "inhouse.text.taster"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                encoding="utf-8",
-            )
-        return self._process
-
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+        self.child.close()
 
 
 @cache
@@ -130,21 +79,17 @@ def shared() -> Taster:
 
 def main() -> None:
     """Answers each line of standard input, a grammar, with what is wrong with it, or null; ends with the input."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, whose end closes the input
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _limit_memory()
     threading.stack_size(STACK_BYTES)
     bytes_only = LLTokenizer("byte")
-    for line in sys.stdin:
-        grammar = json.loads(line)
+
+    def taste(grammar: str) -> str | None:
         told: list[str | None] = []
-        work = threading.Thread(target=lambda g=grammar, to=told: to.append(_fault(g, bytes_only)))
-        signal.setitimer(signal.ITIMER_PROF, CPU_S)  # whose signal ends the process
+        work = threading.Thread(target=lambda: told.append(_fault(grammar, bytes_only)))
         work.start()
         work.join()
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        sys.stdout.write(json.dumps(told[0]) + "\n")
-        sys.stdout.flush()
+        return told[0]
+
+    answer_lines(taste, cpu_s=CPU_S, memory_bytes=MEMORY_BYTES)
 
 
 def _fault(grammar: str, tokenizer: LLTokenizer) -> str | None:
@@ -160,15 +105,6 @@ def _fault(grammar: str, tokenizer: LLTokenizer) -> str | None:
         if lowest < 0 or not matcher.consume_token(lowest):
             break
     return matcher.get_error() or None
-
-
-def _limit_memory() -> None:
-    """Not every system can; the other limits hold there all the same."""
-    try:
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
-    except (OSError, ValueError):
-        return
 
 
 if __name__ == "__main__":

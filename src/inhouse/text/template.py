@@ -7,27 +7,22 @@ serving never meets.
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
-
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import Any
 
 from inhouse.errors import BadCheckpoint, InvalidRequest
 from inhouse.schema import Message, Tool, ToolCall
+from inhouse.text import renderer
 from inhouse.text import tools as calling
+from inhouse.text.sandbox import Template
 from inhouse.text.tokenizer import Tokenizer
 from inhouse.text.tools import PLAIN as PLAIN_CALLS
 from inhouse.text.tools import CallForm
 
 MAX_TEMPLATE_CHARS = 256 * 1024
-MAX_PROMPT_CHARS = 16 * 2**20
-MAX_REPEATED = 1_000_000
-"""Longest text or list that a template may make by multiplication."""
 MAX_CUT_REPLIES = 32
 """Earlier replies that a prompt is cut around; a longer conversation is tokenised whole."""
 _SEAM = "\ufdd0"
@@ -47,27 +42,27 @@ Segment = tuple[str, bool]
 class ChatTemplate:
     """One checkpoint's chat template, bound to its tokenizer."""
 
-    def __init__(self, source: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, source: str, tokenizer: Tokenizer, trusted: Collection[str] = ()) -> None:
+        """`trusted` adds digests of templates that are rendered in this process. Raises BadCheckpoint."""
         if len(source) > MAX_TEMPLATE_CHARS:
             raise BadCheckpoint(
                 f"The chat template has {len(source)} characters; {MAX_TEMPLATE_CHARS} is the limit."
             )
         self._tokenizer = tokenizer
         self._specials = re.compile("|".join(map(re.escape, tokenizer.special_texts)) or r"(?!)")
-        try:
-            self._template = _environment().from_string(source)
-        except (jinja2.TemplateError, RecursionError) as e:
-            raise BadCheckpoint(f"The chat template is not valid Jinja: {e}.") from e
+        self.digest = renderer.digest_of(source)
+        self.is_trusted = renderer.is_trusted(source, trusted)
+        self._template = Template(source) if self.is_trusted else renderer.Guarded(source)
         self.stop_ids = tokenizer.eos_ids | self._reply_end()
         self._own_calls = self._find_calls()
 
     @classmethod
-    def load(cls, folder: Path, tokenizer: Tokenizer) -> ChatTemplate:
+    def load(cls, folder: Path, tokenizer: Tokenizer, trusted: Collection[str] = ()) -> ChatTemplate:
         """chat_template.jinja, else the one in tokenizer_config.json, else PLAIN."""
         own = folder / "chat_template.jinja"
         if own.is_file():
             try:
-                return cls(own.read_text(encoding="utf-8"), tokenizer)
+                return cls(own.read_text(encoding="utf-8"), tokenizer, trusted)
             except UnicodeDecodeError as e:
                 raise BadCheckpoint(f"{own} is not UTF-8 ({e}). Save it as UTF-8.") from e
         config = folder / "tokenizer_config.json"
@@ -76,7 +71,7 @@ class ChatTemplate:
         )
         if isinstance(source, list):  # several named ones: the default is for chat
             source = next((t.get("template") for t in source if t.get("name") == "default"), None)
-        return cls(source if isinstance(source, str) else PLAIN, tokenizer)
+        return cls(source if isinstance(source, str) else PLAIN, tokenizer, trusted)
 
     @property
     def calls(self) -> CallForm:
@@ -101,33 +96,17 @@ class ChatTemplate:
         return ids, trained
 
     def render(self, messages: Sequence[Message], *, ask: bool, tools: Sequence[Tool] = ()) -> str:
-        """The template's text; `ask` ends it where a reply begins."""
+        """The template's text; `ask` ends it where a reply begins. Raises InvalidRequest where it refuses them."""
         try:
-            parts, size = [], 0
-            for part in self._template.generate(
-                messages=[self._plain(m) for m in messages],
-                tools=[self._inert(calling.wire(tool)) for tool in tools] or None,
-                add_generation_prompt=ask,
+            variables = {
+                "messages": [self._plain(m) for m in messages],
+                "tools": [self._inert(calling.wire(tool)) for tool in tools] or None,
+                "add_generation_prompt": ask,
                 **self._tokenizer.named,
-            ):
-                size += len(part)
-                if size > MAX_PROMPT_CHARS:
-                    raise InvalidRequest(
-                        f"The rendered prompt passes {MAX_PROMPT_CHARS} characters.", param="messages"
-                    )
-                parts.append(part)
-        except (
-            jinja2.TemplateError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            LookupError,
-            RecursionError,
-        ) as e:
-            raise InvalidRequest(
-                f"The base's chat template refuses this conversation: {e}.", param="messages"
-            ) from e
-        return "".join(parts)
+            }
+        except (ValueError, RecursionError) as e:  # a call's arguments that are no JSON
+            raise InvalidRequest(f"The conversation cannot be written out: {e}.", param="messages") from e
+        return self._template.render(variables)
 
     def _segments(self, messages: Sequence[Message], ask: bool, tools: Sequence[Tool] = ()) -> list[Segment]:
         """The conversation's text, cut where replies begin and end."""
@@ -232,36 +211,3 @@ class ChatTemplate:
                 "A message holds U+FDD0, which is no character. Remove it.", param="messages"
             )
         return self._specials.sub(lambda match: match[0][:1] + _SEAM + match[0][1:], text)
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, in which multiplication cannot fill the memory."""
-
-    intercepted_binops = frozenset(["*", "**"])
-
-    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**":
-            raise jinja2.TemplateError("powers are not allowed")
-        for sized, times in ((left, right), (right, left)):
-            if hasattr(sized, "__len__") and isinstance(times, int) and len(sized) * times > MAX_REPEATED:
-                raise jinja2.TemplateError(f"a product longer than {MAX_REPEATED} is not allowed")
-        return super().call_binop(context, operator, left, right)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    def refuse(message: str) -> NoReturn:
-        raise jinja2.TemplateError(message)
-
-    def to_json(value: Any, indent: int | None = None, **_: Any) -> str:
-        return json.dumps(value, ensure_ascii=False, indent=indent)
-
-    environment = _Sandbox(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.loopcontrols"],
-        optimized=False,  # constants would be computed before the sandbox sees them
-    )
-    environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = lambda form: datetime.datetime.now(datetime.UTC).strftime(form)
-    return environment

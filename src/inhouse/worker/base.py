@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from inhouse.store.db import Database
 from inhouse.store.records import models
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
 
 SMALL_BYTES = 256 * 2**20
 """Weight files of a base small enough to serve in float32."""
@@ -92,9 +95,13 @@ def open_base(
     if db is not None and card.kind == "base" and card.source != EMBEDDED and FILES not in card.about:
         with db.write() as conn:
             models.note(conn, card.name, {FILES: files})
-    return OpenBase(
-        card.name, folder, digest_of(files), decoder, tokenizer, ChatTemplate.load(folder, tokenizer)
-    )
+    trusted = {digest.strip().lower() for digest in settings.trusted_templates.split(",")}
+    template = ChatTemplate.load(folder, tokenizer, trusted)
+    if not template.is_trusted:
+        log.info(
+            "%s: a process with limits renders its chat template, SHA-256 %s", card.name, template.digest
+        )
+    return OpenBase(card.name, folder, digest_of(files), decoder, tokenizer, template)
 
 
 def _refuse_changed(card: ModelCard, folder: Path, files: dict[str, str], artifacts: Artifacts) -> None:
