@@ -112,6 +112,9 @@ class Settings:
     """Rank rows that a device has for adapters, those of all that are on it together; 0 is 1024."""
     idle_reader_s: float = 4.0
     """A client that reads nothing this long while text waits for it is disconnected."""
+    webhook_hosts: str = ""
+    """Hosts, separated by commas, that webhooks may be sent to: names, *.names or addresses, each with a port or
+    without. Empty: none, so webhooks are off."""
     log_level: str = "info"
     log_format: str = "auto"
     """json: one object a line. text: for people. auto: text on a terminal, JSON elsewhere."""

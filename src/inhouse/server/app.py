@@ -16,11 +16,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
-from inhouse.server import admin, audit, bundle, figures, health, idempotency, pins, scopes
+from inhouse.server import admin, audit, bundle, courier, figures, health, idempotency, pins, scopes
 from inhouse.server.access import Access
 from inhouse.server.audit_watch import AuditWatch
 from inhouse.server.auth import Auth, Keyring, host_rule
 from inhouse.server.batches import Batches
+from inhouse.server.courier import Courier
 from inhouse.server.description import describe, known_query
 from inhouse.server.edge import OPEN_PATHS, Edge, Readers, Work
 from inhouse.server.gateway import Gateway
@@ -40,8 +41,10 @@ from inhouse.server.openai import (
     models,
     projects,
     responses,
+    webhooks,
 )
 from inhouse.server.openai import usage as usage_reports
+from inhouse.server.outward import Outward
 from inhouse.server.readiness import Readiness
 from inhouse.server.relay import Relay
 from inhouse.server.replies import error_reply
@@ -56,7 +59,7 @@ from inhouse.store.db import Database
 
 ROUTERS = (
     *(health, figures, models, chat, completions, responses, embeddings, bundle, files, batches, fine_tuning),
-    *(facts, admin, pins, projects, usage_reports, audit_logs, audit),
+    *(facts, admin, pins, projects, usage_reports, audit_logs, audit, webhooks),
 )
 
 
@@ -77,6 +80,7 @@ def create_app(
     metrics, work = Metrics(), Work()
     store = StoreThreads(db, metrics.database)
     meter, last_use = Meter(limits or Limits.of(settings)), LastUse(store)
+    outward = Outward(settings.webhook_hosts)
     gateway = Gateway(
         settings=settings,
         db=db,
@@ -95,6 +99,8 @@ def create_app(
         restricted=Restricted(store, artifacts, settings.max_line_bytes),
         readiness=Readiness(settings, store, work, declared),
         audit_watch=AuditWatch(store),
+        outward=outward,
+        courier=Courier(store, outward),
     )
     # No documentation pages: the framework's fetch scripts from elsewhere. /openapi.json stays.
     app = FastAPI(
@@ -146,6 +152,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway.audit_watch.run(),
         Batches(app).run(),
         idempotency.keep_swept(gateway.store),
+        gateway.courier.run(),
+        courier.keep_swept(gateway.store),
     )
     tasks = [asyncio.create_task(work) for work in running]
     await gateway.store.run(gateway.validator.resume)

@@ -17,7 +17,8 @@ from starlette.routing import BaseRoute
 
 from inhouse.server import body, shapes
 from inhouse.server.edge import OPEN_PATHS
-from inhouse.server.openai.files import UPLOAD_PURPOSES
+from inhouse.server.openai.files import EXPIRY_S, UPLOAD_PURPOSES
+from inhouse.server.openai.fine_tuning import FILTER
 from inhouse.server.shapes import list_of
 from inhouse.server.version import VERSION
 from inhouse.store.records.page import Order
@@ -39,6 +40,7 @@ def _after(most: int = 100, **more: Schema) -> dict[str, Schema]:
     return {"after": _TEXT, "limit": _limit(most), **more}
 
 
+_LABELS: Schema = {"type": ["object", "null"], "additionalProperties": _TEXT}
 _ORDER: Schema = {"type": "string", "enum": [*get_args(Order)]}
 _NAMES = {"project_ids": _WORDS, "api_key_ids": _WORDS, "models": _WORDS}
 _GROUPS: Schema = {
@@ -97,12 +99,19 @@ _UPLOAD: Schema = {
     "properties": {
         "file": {"type": "string", "format": "binary"},
         "purpose": {"type": "string", "enum": [*UPLOAD_PURPOSES]},
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer", "minimum": EXPIRY_S[0], "maximum": EXPIRY_S[1]},
+    },
+    "dependentRequired": {
+        "expires_after[anchor]": ["expires_after[seconds]"],
+        "expires_after[seconds]": ["expires_after[anchor]"],
     },
     "required": ["file", "purpose"],
     "additionalProperties": False,
 }
 _PROJECT = "/v1/organization/projects/{project_id}"
 _ACCOUNT = _PROJECT + "/service_accounts/{account_id}"
+_WEBHOOK = "/v1/webhook_endpoints/{id}"
 _MODEL = {"model": _TEXT}
 
 ROUTES: dict[str, Told] = {
@@ -136,9 +145,14 @@ ROUTES: dict[str, Told] = {
     "GET /v1/batches/{id}": Told(shapes.Batch, errors=_FIND),
     "POST /v1/batches/{id}/cancel": Told(shapes.Batch, errors=(*_FIND, 409, 507)),
     "POST /v1/fine_tuning/jobs": Told(shapes.Job, errors=_WRITE, repeats=True),
-    "GET /v1/fine_tuning/jobs": Told(list_of("JobList", shapes.Job), _after(), errors=_READ),
+    "GET /v1/fine_tuning/jobs": Told(list_of("JobList", shapes.Job), _after(metadata=_LABELS), errors=_READ),
     "GET /v1/fine_tuning/jobs/{id}": Told(shapes.Job, errors=_FIND),
     "POST /v1/fine_tuning/jobs/{id}/cancel": Told(shapes.Job, errors=(*_FIND, 409, 507)),
+    "POST /v1/fine_tuning/jobs/{id}/pause": Told(shapes.Job, errors=(*_FIND, 409, 507)),
+    "POST /v1/fine_tuning/jobs/{id}/resume": Told(shapes.Job, errors=(*_FIND, 409, 507)),
+    "GET /v1/fine_tuning/jobs/{id}/checkpoints": Told(
+        list_of("CheckpointList", shapes.Checkpoint), _after(), errors=_FIND
+    ),
     "GET /v1/fine_tuning/jobs/{id}/events": Told(
         list_of("JobEventList", shapes.JobEvent), _after(), errors=_FIND
     ),
@@ -164,6 +178,18 @@ ROUTES: dict[str, Told] = {
         list_of("FactVersionList", shapes.FactChangeWire), _after(1000), errors=_FIND
     ),
     "POST /v1/facts/{id}/rollback": Told(shapes.FactWire, errors=_WRITE, repeats=True),
+    "POST /v1/webhook_endpoints": Told(shapes.Webhook, errors=_WRITE),
+    "GET /v1/webhook_endpoints": Told(list_of("WebhookList", shapes.Webhook), _after(), errors=_READ),
+    "GET /v1/webhook_event_types": Told(shapes.EventTypes, errors=_READ),
+    f"GET {_WEBHOOK}": Told(shapes.Webhook, errors=_FIND),
+    f"POST {_WEBHOOK}": Told(shapes.Webhook, errors=_WRITE),
+    f"DELETE {_WEBHOOK}": Told(shapes.Deleted, errors=(*_FIND, 507)),
+    f"POST {_WEBHOOK}/rotate_secret": Told(shapes.Webhook, errors=_WRITE),
+    f"POST {_WEBHOOK}/test": Told(shapes.WebhookTest, errors=_WRITE),
+    "GET /v1/x/webhooks": Told(list_of("EveryWebhookList", shapes.Webhook), _after(), errors=_READ),
+    "GET /v1/x/webhooks/{id}/deliveries": Told(
+        list_of("DeliveryList", shapes.Delivery), _after(), errors=_FIND
+    ),
     "POST /v1/x/keys": Told(shapes.Key, errors=_WRITE),
     "GET /v1/x/keys": Told(list_of("KeyList", shapes.Key), errors=_READ),
     "DELETE /v1/x/keys/{id}": Told(shapes.Deleted, errors=(*_FIND, 507)),
@@ -208,7 +234,8 @@ async def known_query(request: Request) -> None:
     path = getattr(request.scope["route"], "path", request.url.path)
     told = ROUTES.get(name_of(request.method, path))
     if told is not None:
-        body.query(request, told.query)
+        words = (name for name in request.query_params if "metadata" in told.query and FILTER.fullmatch(name))
+        body.query(request, (*told.query, *words))
 
 
 def describe(app: FastAPI, routes: Iterable[BaseRoute]) -> None:
@@ -282,7 +309,9 @@ def _parameters(path: str, told: Told) -> Iterable[Schema]:
     for name, schema in told.query.items():
         is_required = name in told.required
         said = {"name": name, "in": "query", "required": is_required, "schema": schema}
-        yield said | ({"style": "form", "explode": True} if schema["type"] == "array" else {})
+        if schema["type"] == "array":
+            said |= {"style": "form", "explode": True}
+        yield said | ({"style": "deepObject", "explode": True} if schema is _LABELS else {})
     if told.repeats:
         key = {"type": "string", "minLength": 1, "maxLength": 255}
         yield {"name": "Idempotency-Key", "in": "header", "required": False, "schema": key}

@@ -201,8 +201,10 @@ async def _leave_when_unneeded(server: Listener, db: Database, settings: Setting
 
 
 def _has_work(conn: Connection) -> bool:
-    """Whether somebody's job or batch is yet to end."""
-    return bool(jobs.with_state(conn, "tune", UNFINISHED)) or batches.any_unfinished(conn)
+    """Whether somebody's job or batch is yet to end. A paused job waits for its owner, whose client starts a server."""
+    left = jobs.with_state(conn, "tune", UNFINISHED)
+    is_running = any(job.paused_at is None or job.state == "running" for job in left)
+    return is_running or batches.any_unfinished(conn)
 
 
 def _is_alive(pid: int) -> bool:

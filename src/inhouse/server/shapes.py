@@ -200,6 +200,7 @@ class File(TypedDict):
     filename: str
     purpose: str
     status: Literal["processed"]
+    expires_at: NotRequired[int]
 
 
 class Job(TypedDict):
@@ -230,6 +231,16 @@ class JobEvent(TypedDict):
     type: Literal["message", "metrics"]
     message: str
     data: Json
+
+
+class Checkpoint(TypedDict):
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"]
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: str
+    metrics: Json
+    step_number: int
 
 
 class Batch(TypedDict):
@@ -267,6 +278,50 @@ class FactReport(TypedDict):
 class Explanation(TypedDict):
     object: Literal["fact.explanation"]
     model: str
+
+
+# ── webhooks ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Webhook(TypedDict):
+    """`signing_secret` is told once, in the reply that makes it."""
+
+    id: str
+    object: Literal["webhook_endpoint"]
+    name: str
+    url: str
+    event_types: list[str]
+    signing_secret_hint: str
+    created_at: int
+    updated_at: int
+    signing_secret: NotRequired[str]
+    x_project: NotRequired[str]
+
+
+class EventTypes(TypedDict):
+    object: Literal["list"]
+    data: list[str]
+
+
+class WebhookTest(TypedDict):
+    object: Literal["webhook_endpoint.test"]
+    webhook_endpoint_id: str
+    event_type: str
+    status_code: int
+    success: Literal[True]
+
+
+class Delivery(TypedDict):
+    id: str
+    object: Literal["x.webhook.delivery"]
+    webhook: str
+    type: str
+    state: Literal["delivered", "waiting", "given_up"]
+    tries: int
+    last_answer: str | None
+    created_at: float
+    due_at: float | None
+    delivered_at: float | None
 
 
 # ── this server's own ─────────────────────────────────────────────────────────────────────────────────────

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from inhouse.store.migrations.sql import run
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 
 
 def upgrade(conn: sa.Connection) -> None:
