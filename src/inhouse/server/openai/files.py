@@ -30,6 +30,8 @@ router = APIRouter()
 UPLOAD_PURPOSES = tuple(p for p in FILE_PURPOSES if p not in ("fine-tune-results", "batch_output"))
 MAX_NAME_CHARACTERS = 255
 MAX_LIST = 10_000
+EXPIRY_S = (3600, 30 * 86_400)
+"""The shortest and the longest time that OpenAI keeps a file which is to expire."""
 
 
 @router.post("/v1/files", response_model=None)
@@ -43,6 +45,7 @@ async def create(request: Request) -> Response:
 
     form = await multipart.receive(request, gw.store, keep, file_field="file", max_bytes=limit)
     purpose = form.fields.pop("purpose", None)
+    keep_s = _expiry(form.fields)
     for name in form.fields:
         raise UnsupportedParameter(f"This server does not honour {name}. Leave it out.", param=name)
     if purpose is None:
@@ -62,6 +65,7 @@ async def create(request: Request) -> Response:
             raise Unavailable(
                 "The same content was forgotten while it came. Upload it again.", retry_after_s=1.0
             )
+        now = gw.db.clock(conn)
         file = File(
             id=ids.new("file"),
             project=who.project,
@@ -69,12 +73,14 @@ async def create(request: Request) -> Response:
             purpose=purpose,
             bytes=size,
             digest=digest,
-            created_at=gw.db.clock(conn),
+            created_at=now,
+            expires_at=None if keep_s is None else int(now) + keep_s,
         )
         files.add(conn, file)
         return wire(file)
 
-    return await create_once(request, f"{digest} {purpose} {filename}".encode(), add)
+    asked = f"{digest} {purpose} {filename}" + ("" if keep_s is None else f" {keep_s}")
+    return await create_once(request, asked.encode(), add)
 
 
 @router.get("/v1/files", response_model=None)
@@ -140,7 +146,26 @@ def wire(file: File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
-    }
+    } | ({} if file.expires_at is None else {"expires_at": int(file.expires_at)})
+
+
+def _expiry(fields: dict[str, str]) -> int | None:
+    """For how many seconds the file is to be kept; takes the form's two fields for it. Raises InvalidRequest."""
+    anchor, seconds = (fields.pop(f"expires_after[{name}]", None) for name in ("anchor", "seconds"))
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise InvalidRequest(
+            "A file's time runs from created_at: expires_after[anchor]=created_at.",
+            param="expires_after[anchor]",
+        )
+    least, most = EXPIRY_S
+    if not (seconds and seconds.isascii() and seconds.isdigit() and least <= int(seconds[:9]) <= most):
+        raise InvalidRequest(
+            f"A file is kept for {least} to {most} seconds, or without expires_after until it is deleted.",
+            param="expires_after[seconds]",
+        )
+    return int(seconds)
 
 
 async def _get(request: Request, id: str) -> File:
