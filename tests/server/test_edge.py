@@ -42,7 +42,7 @@ def test_an_unknown_url_and_a_wrong_method_are_told_apart(served: House) -> None
     client = served.client()
     unknown = client.get("/v1/assistants")
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_url")
-    assert client.post("/v1/fine_tuning/jobs/x/pause").json()["error"]["code"] == "unknown_url"
+    assert client.post("/v1/fine_tuning/jobs/x/explode").json()["error"]["code"] == "unknown_url"
     wrong = client.put("/v1/models/seedling")
     assert wrong.status_code == 405
     assert wrong.headers["allow"] == "DELETE, GET"
