@@ -168,7 +168,12 @@ def test_a_part_of_a_file_may_be_read(served: House) -> None:
     assert (part.status_code, part.content) == (206, content[100:300])
     assert part.headers["content-range"] == f"bytes 100-299/{len(content)}"
     assert client.get(path, headers={"range": "bytes=-10"}).content == content[-10:]
-    assert client.get(path, headers={"range": f"bytes={len(content)}-"}).status_code == 416
+    for outside in (f"bytes={len(content)}-", "bytes=-0", "bytes=9-3"):
+        beyond = client.get(path, headers={"range": outside})
+        assert (beyond.status_code, beyond.json()["error"]["code"]) == (416, "range_not_satisfiable")
+    for meant_otherwise in ("bytes=-", "bytes=0-1,5-6", "lines=1-2", "bytes=x-y"):
+        whole = client.get(path, headers={"range": meant_otherwise})
+        assert (whole.status_code, whole.content) == (200, content)
     changed = client.get(path, headers={"range": "bytes=0-9", "if-range": '"another"'})
     assert (changed.status_code, changed.content) == (200, content)
 

@@ -75,11 +75,14 @@ def test_no_waiver_is_unused(served: House) -> None:
     asked = {"model": "seedling", "training_file": id, "method": {"type": "memory"}}
     job = client.post("/v1/fine_tuning/jobs", json=asked).json()["id"]
     client.post(f"/v1/fine_tuning/jobs/{job}/cancel")
+    asked = {"model": "seedling", "training_file": id, "hyperparameters": {"learning_rate_multiplier": 0.5}}
+    job = client.post("/v1/fine_tuning/jobs", json=asked).json()["id"]
+    client.post(f"/v1/fine_tuning/jobs/{job}/cancel")
     owner = {"name": "boss", "x_role": "admin"}
     admin.post("/v1/organization/projects/default/service_accounts", json=owner)
     admin.get("/v1/organization/audit_logs")
     used: Counter[int] = Counter()
-    for said in heard(11):
+    for said in heard(13):
         operation, _ = operation_of(said.method, said.path)
         for fault in judge(said, ()):
             told = fault.partition(": ")[2]

@@ -6,6 +6,7 @@ It knows names and purposes; what is inside a file is checked when a job wants i
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import Connection
 from starlette.responses import FileResponse, Response
 
-from inhouse.errors import InvalidRequest, Unavailable, UnsupportedParameter
+from inhouse.errors import InvalidRequest, RangeNotSatisfiable, Unavailable, UnsupportedParameter
 from inhouse.schema import FILE_PURPOSES, File
 from inhouse.server import audit, body, gateway, multipart
 from inhouse.server.auth import caller
@@ -30,6 +31,7 @@ router = APIRouter()
 UPLOAD_PURPOSES = tuple(p for p in FILE_PURPOSES if p not in ("fine-tune-results", "batch_output"))
 MAX_NAME_CHARACTERS = 255
 MAX_LIST = 10_000
+RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 EXPIRY_S = (3600, 30 * 86_400)
 """The shortest and the longest time that OpenAI keeps a file which is to expire."""
 
@@ -115,6 +117,7 @@ async def content(request: Request, id: str) -> Response:
         caller(request), file, "GET /v1/facts/export gives those that you may see; or ask an admin."
     )
     path = gw.artifacts.path(file.digest)
+    _check_range(request, file)
     disposition = f"attachment; filename*=utf-8''{quote(file.filename, safe='')}"
     return FileResponse(
         path,
@@ -166,6 +169,22 @@ def _expiry(fields: dict[str, str]) -> int | None:
             param="expires_after[seconds]",
         )
     return int(seconds)
+
+
+def _check_range(request: Request, file: File) -> None:
+    """Raises RangeNotSatisfiable for a part that begins behind the file's end; what is no single range is ignored."""
+    found = RANGE.fullmatch(request.headers.get("range", ""))
+    if found is None or found.group() == "bytes=-":
+        request.scope["headers"] = [h for h in request.scope["headers"] if h[0] != b"range"]
+        return
+    first, last = found.groups()
+    is_there = int(first) < file.bytes if first else int(last) > 0
+    is_forward = not (first and last) or int(first) <= int(last)
+    is_meant = request.headers.get("if-range", f'"{file.digest}"') == f'"{file.digest}"'
+    if is_meant and not (is_there and is_forward):
+        raise RangeNotSatisfiable(
+            f"{file.id} has {file.bytes} bytes. Ask for a range within them.", param="Range"
+        )
 
 
 async def _get(request: Request, id: str) -> File:
