@@ -92,9 +92,13 @@ class Workshop:
         return (folder / "adapter_model.safetensors").read_bytes()
 
     def published(self) -> list[str]:
-        """Names of all models that jobs have published."""
+        """Names of all models that jobs have ended with; those on the way are not among them."""
         with self.db.read() as conn:
-            return [card.name for card in models.all(conn, "default") if card.kind != "base"]
+            return [
+                card.name
+                for card in models.all(conn, "default")
+                if card.kind != "base" and not ids.is_checkpoint(card.name)
+            ]
 
 
 @contextmanager

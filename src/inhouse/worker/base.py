@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from inhouse.store.db import Database
 from inhouse.store.records import models
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
+from inhouse.worker.patience import patiently
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +95,7 @@ def open_base(
     files = file_digests(folder)
     _refuse_changed(card, folder, files, artifacts)
     if db is not None and card.kind == "base" and card.source != EMBEDDED and FILES not in card.about:
-        with db.write() as conn:
-            models.note(conn, card.name, {FILES: files})
+        patiently(partial(_note, db, card.name, files))
     trusted = {digest.strip().lower() for digest in settings.trusted_templates.split(",")}
     template = ChatTemplate.load(folder, tokenizer, trusted)
     if not template.is_trusted:
@@ -102,6 +103,11 @@ def open_base(
             "%s: a process with limits renders its chat template, SHA-256 %s", card.name, template.digest
         )
     return OpenBase(card.name, folder, digest_of(files), decoder, tokenizer, template)
+
+
+def _note(db: Database, name: str, files: dict[str, str]) -> None:
+    with db.write() as conn:
+        models.note(conn, name, {FILES: files})
 
 
 def _refuse_changed(card: ModelCard, folder: Path, files: dict[str, str], artifacts: Artifacts) -> None:

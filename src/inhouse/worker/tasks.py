@@ -231,7 +231,9 @@ def _publish(
         "digest": card.digest,
         "trained_tokens": sum(len(e.ids) for e in training) * plain["epochs"],
         "result_files": [results.id],
-        "train_loss": next((row["train_loss"] for row in reversed(table) if row["train_loss"] is not None), None),
+        "train_loss": next(
+            (row["train_loss"] for row in reversed(table) if row["train_loss"] is not None), None
+        ),
         "hyperparameters": plain,
     }
     patiently(
