@@ -74,7 +74,7 @@ def test_what_is_sent_as_a_body_is_described(page: dict[str, Any]) -> None:
     assert {name for name in without if name.startswith(("POST", "PUT"))} == {
         "POST /v1/responses/{id}/cancel",
         "POST /v1/batches/{id}/cancel",
-        "POST /v1/fine_tuning/jobs/{id}/cancel",
+        *(f"POST /v1/fine_tuning/jobs/{{id}}/{what}" for what in ("cancel", "pause", "resume")),
         "POST /v1/organization/projects/{project_id}/archive",
     }
 
