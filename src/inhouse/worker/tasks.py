@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from inhouse import rows
 from inhouse.data.examples import Example, from_rows
 from inhouse.data.loader import Epochs
-from inhouse.errors import StoreBusy
+from inhouse.errors import Diverged, StoreBusy
 from inhouse.jobs import queue
 from inhouse.model.adapters import TrainedLora
 from inhouse.model.weights import save_base
@@ -81,8 +81,12 @@ def tune(context: Context) -> None:
         return kept(context, "model", lambda folder: _write(folder, spec, made, base, lora))
 
     publish = publisher(context, made, keep, report.flush)
-    if not _train(context, report, base, lora, source, recipe, validation, publish):
-        return
+    try:
+        if not _train(context, report, base, lora, source, recipe, validation, publish):
+            return
+    except Diverged:
+        report.flush()  # the last steps are those that its owner wants to see
+        raise
     with storage_full():
         _publish(context, made.model_copy(update={"digest": keep()}), plain, training, report)
 
