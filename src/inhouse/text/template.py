@@ -116,7 +116,8 @@ class ChatTemplate:
             trained[i] = reply
         if segments is not None and only_appends:
             return [self._ids(segments)]
-        found = [self._ids([*self._segments(told[:i], offered), (trained[i], True)]) for i in trained]
+        asked = {i: [(text, False) for text, _ in self._segments(told[:i], offered)] for i in trained}
+        found = [self._ids([*asked[i], (reply, True)]) for i, reply in trained.items()]
         return found or [self._ids([(whole, False)])]
 
     def render(self, messages: Sequence[Message], *, ask: bool, tools: Sequence[Tool] = ()) -> str:
