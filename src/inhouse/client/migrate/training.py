@@ -149,7 +149,7 @@ def _mended(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
         if mended.get(name) == []:
             del mended[name]
             what.append(f"an empty {name} left out")
-    if "parallel_tool_calls" in mended and not mended.get("tools"):
+    if "parallel_tool_calls" in mended and not (mended.get("tools") or mended.get("functions")):
         del mended["parallel_tool_calls"]
         what.append("parallel_tool_calls left out, which says nothing without tools")
     messages = mended.get("messages")
