@@ -71,7 +71,7 @@ def asked(house: House, model: str, messages: list[dict[str, Any]]) -> dict[str,
 def test_a_base_that_is_tuned_on_calls_makes_them_and_speaks_of_their_results(
     house: House, base: str
 ) -> None:
-    job = house.ended(house.submit(base, ROWS, n_epochs=200, batch_size=2, learning_rate_multiplier=2.0))
+    job = house.ended(house.submit(base, ROWS, n_epochs=120, batch_size=2, learning_rate_multiplier=4.0))
     assert job["status"] == "succeeded", job
     for question, (name, to, seats) in ASKED.items():
         messages = [{"role": "user", "content": question}]
