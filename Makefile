@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test offline check format lint types floors up clients chaos clean install
+.PHONY: help demo test offline check fuzz format lint types floors up clients chaos clean install
 
 help:  ## What there is to do.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,8 +28,9 @@ demo: $(STAMP)  ## Teach the embedded base an invented company, and ask it: befo
 test: $(STAMP)  ## Every test.
 	$(PYTEST)
 
+# Whoever is root stays root, so that PostgreSQL can still be run as somebody else.
 offline: $(STAMP)  ## Every test, where there is no network but loopback.
-	unshare -rn $(BIN)/python -m tests.offline $(PYTEST)
+	unshare $(if $(filter 0,$(shell id -u)),-n,-rn) $(BIN)/python -m tests.offline $(PYTEST)
 
 check: $(STAMP) format lint types floors  ## What CI runs: format, lint, types, floors, tests.
 	$(PYTEST)
@@ -46,6 +47,9 @@ types: $(STAMP)
 floors: $(STAMP)
 	$(BIN)/lint-imports --config .importlinter
 	$(BIN)/python -m tests.neutrality
+
+fuzz: $(STAMP)  ## 10,000 requests made up from the API's own description.
+	$(BIN)/python -W ignore -m tests.server.fuzz 10000 1
 
 clients: $(STAMP)  ## Other people's clients against a live server: some minutes, and 4 GB below build/ the first time.
 	$(BIN)/python -m tests.clients

@@ -1,4 +1,4 @@
-"""Runs a command where there is no network but loopback: `unshare -rn python -m tests.offline COMMAND ...`.
+"""Runs a command where there is no network but loopback: `unshare -rn python -m tests.offline COMMAND ...`; root: `-n`.
 
 It only sets loopback up, which a fresh namespace has down, and shows that nothing else is there.
 """

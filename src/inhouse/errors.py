@@ -16,6 +16,7 @@ It knows no transport: the server turns an error into a reply, the client turns 
     │   └── FactConflict          409   another fact answers the same question otherwise
     ├── TooLarge                  413
     ├── UnsupportedMedia          415
+    ├── RangeNotSatisfiable       416
     ├── IdempotencyMismatch       422
     ├── RateLimited               429
     ├── Unavailable               503   EngineOverloaded, ModelLoading, Draining, StoreBusy: try again
@@ -189,6 +190,14 @@ class UnsupportedMedia(InhouseError):
     status = 415
     type = "invalid_request_error"
     code = "unsupported_media_type"
+
+
+class RangeNotSatisfiable(InhouseError):
+    """A part of a file was asked for that it does not have."""
+
+    status = 416
+    type = "invalid_request_error"
+    code = "range_not_satisfiable"
 
 
 class IdempotencyMismatch(InhouseError):

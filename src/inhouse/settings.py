@@ -112,7 +112,14 @@ class Settings:
     """Rank rows that a device has for adapters, those of all that are on it together; 0 is 1024."""
     idle_reader_s: float = 4.0
     """A client that reads nothing this long while text waits for it is disconnected."""
+    webhook_hosts: str = ""
+    """Hosts, separated by commas, that webhooks may be sent to: names, *.names or addresses, each with a port or
+    without. Empty: none, so webhooks are off."""
     log_level: str = "info"
+    log_format: str = "auto"
+    """json: one object a line. text: for people. auto: text on a terminal, JSON elsewhere."""
+    min_free_bytes: int = 64 * 2**20
+    """/ready says no while the disk of the data folder has less room; 0 never does."""
 
     @property
     def database(self) -> str:
@@ -251,6 +258,8 @@ _CHOICES = {
     "quantization": ("none", "int8", "int4"),
     "lookup": ("auto", "on", "off"),
     "graphs": ("auto", "off", "plain"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("auto", "json", "text"),
 }
 """Settings that are one of a few words."""
 _MOST = {"port": 65535}

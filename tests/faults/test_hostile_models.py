@@ -151,9 +151,9 @@ def test_a_base_that_is_renamed_on_disk_degrades_and_comes_back(house: House, tm
         return str(reply.json()["status"])
 
     before = house.chat("moved", "hello", max_tokens=4).json()["choices"]
-    assert status() == "ready"
+    until(lambda: status() == "ready", "the look before is over")
     (tmp_path / "moved").rename(tmp_path / "elsewhere")
-    assert status() == "degraded"
+    until(lambda: status() == "degraded", "the look before is over")
     assert house.chat("moved", "hello", max_tokens=4).json()["choices"] == before
     assert house.process is not None
     engines = {pid for pid, line in descendants(house.process.pid).items() if "worker.child job-" in line}
@@ -165,7 +165,7 @@ def test_a_base_that_is_renamed_on_disk_degrades_and_comes_back(house: House, tm
     assert str(tmp_path / "moved") in lost.json()["error"]["message"]
     assert house.chat("stays", "hello", max_tokens=4).status_code == 200
     (tmp_path / "elsewhere").rename(tmp_path / "moved")
-    assert status() == "ready"
+    until(lambda: status() == "ready", "the look before is over")
     again = until(
         lambda: (r := house.chat("moved", "hello", max_tokens=4)).status_code == 200 and r, "it is loaded"
     )

@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+from inhouse import logs
 from inhouse.engine.intake import Intake
-from inhouse.server import edge
 from inhouse.server.app import routes
 from tests.engine.test_reliability_gateway import Whole, whole
 from tests.engine.world import World
@@ -141,7 +141,7 @@ def test_a_fault_of_ours_is_logged_without_the_words_that_it_quotes(
     if where == "server":
         monkeypatch.setattr("inhouse.server.bases.find", break_)
         if not guarded:
-            monkeypatch.setattr(edge, "_without_values", repr)
+            monkeypatch.setattr(logs, "place", repr)
     else:
         monkeypatch.setattr(Intake, "_prompt", break_)
         if not guarded:

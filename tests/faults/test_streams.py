@@ -169,7 +169,7 @@ def test_control_reserved_behind_an_await_all_are_admitted(
     """Fault 24, the control: places that are counted, then awaited, then taken."""
 
     @contextlib.contextmanager
-    def later(self: Relay, base: str, count: int) -> Iterator[None]:
+    def later(self: Relay, base: str, count: int, **_: Any) -> Iterator[None]:
         if self.running[base] + count > sum(self.places(base)):
             raise EngineOverloaded("full", retry_after_s=1)
         taken = asyncio.get_running_loop().call_later(0.3, lambda: self.running.update({base: count}))

@@ -190,6 +190,7 @@ def test_a_worker_whose_job_finds_another_release_gives_it_back_and_ends(
         conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     assert worker.children[job.id].process.wait(60) == OTHER_RELEASE
     worker._reap()
+    worker._settle()
     assert (job_of(db, job.id).state, job_of(db, job.id).attempts) == ("queued", 0), "no attempt of the job's"
     assert worker._stopping.is_set()
 

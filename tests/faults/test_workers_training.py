@@ -24,7 +24,8 @@ from inhouse.tune.checkpoint import Checkpoints, verify
 from inhouse.tune.loop import Step, train
 from inhouse.tune.loss import supervised
 from inhouse.tune.optim import Optimizer
-from tests.faults.workshop import Workshop, working
+from tests.faults.spoilt_weights import spoils
+from tests.faults.workshop import Workshop, script, working
 from tests.tiny import base_folder
 from tests.tune.test_loop import recipe, source
 
@@ -153,12 +154,6 @@ def test_weights_that_are_no_numbers_are_never_published(
     is_guarded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 17: what the last step has spoilt is no model, though its loss and gradient were numbers."""
-    sound = Optimizer.step
-
-    def spoils(self: Optimizer, learning_rate: float, *, clip: float, norm: float) -> None:
-        sound(self, learning_rate, clip=clip, norm=norm)
-        self.weights[7] = float("nan")
-
     monkeypatch.setattr(Optimizer, "step", spoils)
     if not is_guarded:
         monkeypatch.setattr(Optimizer, "is_finite", lambda self: True)
@@ -176,13 +171,17 @@ def test_weights_that_are_no_numbers_are_never_published(
         assert not all(f.isfinite().all() for pair in lora.factors.values() for f in pair)
 
 
-def test_a_job_whose_rate_is_far_too_high_is_failed_as_diverged_and_publishes_nothing(tmp_path: Path) -> None:
-    """Fault 17: the job's owner reads why, and no model is there."""
+def test_a_job_whose_weights_become_no_numbers_is_failed_as_diverged_and_publishes_nothing(
+    tmp_path: Path,
+) -> None:
+    """Fault 17: its owner reads why, no model is there, and no number that is none is in its log."""
     shop = Workshop(tmp_path)
-    job = shop.submit(learning_rate=1e30, epochs=4, batch_size=8)
-    with working(shop.settings):
+    job = shop.submit(epochs=4, batch_size=8)
+    with working(shop.settings, command=script("spoilt_weights")):
         ended = shop.ended(job)
     assert ended.state == "failed" and ended.error is not None
     assert ended.error.code == "diverged" and "learning_rate" in ended.error.message
     assert shop.published() == []
-    assert "NaN" not in json.dumps([e.data for e in shop.log(job)])
+    said = [e.data for e in shop.log(job)]
+    assert any(data.get("is_skipped") for data in said)
+    assert "NaN" not in json.dumps(said)

@@ -49,6 +49,14 @@ def main(base_url: str, key: str, base: str) -> None:
     assert results[0].startswith("step,") and len(results) == 121
 
     assert job.fine_tuned_model in [m.id for m in client.models.list()]
+    checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id, limit=2))
+    assert checkpoints[0].step_number == 120 and checkpoints[0].metrics.train_loss == losses[0]
+    on_the_way = client.chat.completions.create(
+        model=checkpoints[1].fine_tuned_model_checkpoint,
+        messages=[{"role": "user", "content": "Who signs?"}],
+        max_tokens=4,
+    )
+    assert on_the_way.model == checkpoints[1].fine_tuned_model_checkpoint
     for question, answer in FACTS.items():
         asked = {
             "model": job.fine_tuned_model,

@@ -13,8 +13,9 @@ def engine_numbers(house: House) -> dict[str, float]:
     """What the engine of tiny reports, through the server's metrics."""
     found = {}
     for line in house.call("GET", "/metrics").text.splitlines():
-        if line.startswith("inhouse:engine{"):
-            found[line.split(',name="')[1].split('"')[0]] = float(line.rsplit(" ", 1)[1])
+        if 'model_name="tiny"' in line and line.startswith("inhouse_adapter"):
+            name, _, value = line.removeprefix("inhouse_").partition('{model_name="tiny"} ')
+            found[name] = float(value)
     return found
 
 

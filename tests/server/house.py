@@ -28,7 +28,9 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
 from inhouse.store.records import banks, facts, keys, models, projects, replicas
+from inhouse.worker.replica import engine_stats
 
+from .judge import HEARD, Listening
 from .socket_engine import BASE_DIGEST
 
 ENGINE = Path(__file__).with_name("socket_engine.py")
@@ -67,13 +69,12 @@ class House:
             )
 
     def engine_numbers(self) -> dict[str, float]:
-        """What the engine counts, asked through the server's metrics."""
-        text = self.client(self.admin).get("/metrics").text
-        found = {}
-        for line in text.splitlines():
-            if line.startswith("inhouse:engine{"):
-                name = line.split(',name="')[1].split('"')[0]
-                found[name] = float(line.rsplit(" ", 1)[1])
+        """What the engines that run count, asked at their sockets."""
+        with self.db.read() as conn:
+            alive = replicas.alive(conn)
+        found: dict[str, float] = {}
+        for replica in alive:
+            found |= engine_stats(replica.address) or {}
         return found
 
 
@@ -216,9 +217,9 @@ def serve_again(folder: Path) -> Iterator[House]:
 
 @contextlib.contextmanager
 def _serving(settings: Settings, db: Database, limits: Limits | None) -> Iterator[Listener]:
-    server = Listener(
-        create_app(settings, db, Artifacts(settings.artifacts_dir), local_key="local", limits=limits)
-    )
+    app = create_app(settings, db, Artifacts(settings.artifacts_dir), local_key="local", limits=limits)
+    app.add_middleware(Listening, heard=HEARD)
+    server = Listener(app)
     listener = listen("127.0.0.1", 0)
     server.config.port = listener.getsockname()[1]
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))

@@ -81,6 +81,21 @@ def main(base_url: str, key: str) -> None:
     events = list(client.fine_tuning.jobs.list_events(job.id, limit=1))
     assert len(events) >= 2 and events[-1].message.startswith("Created")
     assert job.id in [j.id for j in client.fine_tuning.jobs.list(limit=1)]
+    assert list(client.fine_tuning.jobs.checkpoints.list(job.id)) == []
+
+    lasting = client.files.create(
+        file=("facts.jsonl", ROWS),
+        purpose="fine-tune",
+        expires_after={"anchor": "created_at", "seconds": 3600},
+    )
+    assert lasting.expires_at == lasting.created_at + 3600
+    waits = client.fine_tuning.jobs.create(
+        model="seedling", training_file=lasting.id, metadata={"team": "walk"}
+    )
+    assert client.fine_tuning.jobs.pause(waits.id).x_state == "paused"  # type: ignore[attr-defined]
+    assert [j.id for j in client.fine_tuning.jobs.list(metadata={"team": "walk"})] == [waits.id]
+    assert client.fine_tuning.jobs.resume(waits.id).x_state is None  # type: ignore[attr-defined]
+    assert client.fine_tuning.jobs.cancel(waits.id).status == "cancelled"
 
     walk_batch(client, job.fine_tuned_model)
 

@@ -44,6 +44,8 @@ from inhouse.schema import (
 
 Tell = Callable[[EngineFrame], Awaitable[None]]
 BASE_DIGEST = "b" * 64
+VOCABULARY = 0xD800
+"""Tokens are characters; from here on they are none, or halves of one."""
 SPOILT = "e" * 64
 """An adapter that fails when it is verified."""
 
@@ -124,6 +126,16 @@ class Engine:
 
     async def generate(self, r: EngineRequest, tell: Tell) -> bool:
         """Whether it came to its last frame."""
+        if any(token >= VOCABULARY for token in r.tokens or ()):
+            foreign = EngineFault(
+                status=400,
+                type="invalid_request_error",
+                code="invalid_value",
+                message="No such token.",
+                param="prompt",
+            )
+            await tell(EngineFrame(fault=foreign))
+            return True
         prompt = said(r)
         if prompt == "use":
             prompt = r.memory.model_dump_json() if r.memory else "no memory"

@@ -42,13 +42,14 @@ NO_ACTS = {
     ("POST", "/v1/files"),
     ("POST", "/v1/facts/explain"),
     ("POST", "/v1/x/verify"),
+    ("POST", "/v1/webhook_endpoints/{id}/test"),
 }
 """Routes that change nothing an operator would ask about: whoever adds a route decides, here or below."""
 
 
 @pytest.fixture
 def made(tmp_path: Path, database_url: str) -> Iterator[House]:
-    with house(tmp_path, database_url=database_url) as made:
+    with house(tmp_path, database_url=database_url, webhook_hosts="hooks.test") as made:
         yield made
 
 
@@ -125,11 +126,14 @@ def act_everywhere(made: House, folder: Path) -> tuple[Operator, list[tuple[str,
         "/v1/fine_tuning/jobs",
         {"model": "seedling", "training_file": file, "metadata": {"note": CANARY}},
     )["id"]
-    do("POST", f"/v1/fine_tuning/jobs/{job}/cancel")
+    for what in ("pause", "resume", "cancel"):
+        do("POST", f"/v1/fine_tuning/jobs/{job}/{what}")
     batch = act_on_requests(do)
     do("DELETE", f"/v1/files/{file}")
     said = [
         ("job.created", job),
+        ("job.paused", job),
+        ("job.resumed", job),
         ("job.cancelled", job),
         ("batch.created", batch),
         ("batch.cancelled", batch),
@@ -164,7 +168,21 @@ def act_everywhere(made: House, folder: Path) -> tuple[Operator, list[tuple[str,
     said += [("api_key.created", own["id"]), ("api_key.deleted", own["id"])]
     base = do("PUT", "/v1/x/bases", {"source": "seedling"})["id"]
     said += [("base.registered", base)]
-    return do, said
+    return do, said + act_on_webhooks(do)
+
+
+def act_on_webhooks(do: Operator) -> list[tuple[str, str]]:
+    """A webhook that is made, changed and deleted."""
+    asked = {"name": CANARY, "url": f"https://hooks.test/{CANARY}", "event_types": ["batch.completed"]}
+    made = do("POST", "/v1/webhook_endpoints", asked)
+    do.secrets.append(made["signing_secret"])
+    here = f"/v1/webhook_endpoints/{made['id']}"
+    do("POST", here, {"name": f"{CANARY} anew"})
+    do.secrets.append(
+        do("POST", f"{here}/rotate_secret", {"keep_old_secret_active_for_24_hours": True})["signing_secret"]
+    )
+    do("DELETE", here)
+    return [(f"webhook.{what}", made["id"]) for what in ("created", "updated", "rotated", "deleted")]
 
 
 def test_every_act_leaves_its_row_with_who_did_it_and_to_what(made: House, tmp_path: Path) -> None:
@@ -202,7 +220,7 @@ def test_no_secret_and_no_text_of_a_caller_is_in_the_log(made: House, tmp_path: 
     do, _ = act_everywhere(made, tmp_path)
     exported = made.client(made.admin).get("/v1/x/audit/export").text
     listed = made.client(made.admin).get("/v1/organization/audit_logs?limit=100").text
-    assert len(do.secrets) == 5
+    assert len(do.secrets) == 7
     for planted in (*do.secrets, CANARY):
         assert planted not in exported and planted not in listed
     with made.db.read() as conn:

@@ -6,6 +6,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from inhouse.store.records import files
+
 from .house import House, house
 
 ROWS = b'{"input": "a", "output": "b"}\n'
@@ -68,7 +70,24 @@ def test_lists_come_in_pieces_newest_first(tmp_path: Path) -> None:
         (
             {"purpose": "fine-tune", "expires_after[anchor]": "created_at"},
             {"file": ("f", ROWS)},
+            "expires_after[seconds]",
+        ),
+        (
+            {"purpose": "fine-tune", "expires_after[seconds]": "3600"},
+            {"file": ("f", ROWS)},
             "expires_after[anchor]",
+        ),
+        *(
+            (
+                {
+                    "purpose": "fine-tune",
+                    "expires_after[anchor]": "created_at",
+                    "expires_after[seconds]": seconds,
+                },
+                {"file": ("f", ROWS)},
+                "expires_after[seconds]",
+            )
+            for seconds in ("3599", "2592001", "-1", "many", "99999999999999", "")
         ),
         ({"purpose": "fine-tune", "file": "text"}, {"more": ("f", ROWS)}, "file"),
     ],
@@ -120,3 +139,70 @@ def test_the_same_key_gives_the_same_file_and_another_body_is_refused(served: Ho
     assert again.headers["x-idempotent-replay"] == "true"
     assert send(ROWS + ROWS, "upload-1").status_code == 422
     assert send(ROWS, "upload-2").json()["id"] != first.json()["id"]
+
+
+def test_a_file_that_expires_is_gone_when_its_time_is_over(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        client = made.client()
+        fields = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+        file, kept = upload(made, **fields).json(), upload(made).json()
+        assert file["expires_at"] == file["created_at"] + 3600
+        assert client.get(f"/v1/files/{file['id']}").json() == file
+        with made.db.write() as conn:
+            conn.exec_driver_sql("UPDATE files SET expires_at = expires_at - 3601 WHERE expires_at > 0")
+        for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
+            assert client.request(method, f"/v1/files/{file['id']}{path}").status_code == 404
+        job = {"model": "seedling", "training_file": file["id"]}
+        assert client.post("/v1/fine_tuning/jobs", json=job).status_code == 404
+        assert [f["id"] for f in client.get("/v1/files").json()["data"]] == [kept["id"]]
+        with made.db.write() as conn:
+            assert (files.sweep(conn), files.sweep(conn)) == (1, 0)
+        assert client.get(f"/v1/files/{kept['id']}").json() == kept
+
+
+def test_a_part_of_a_file_may_be_read(served: House) -> None:
+    content = bytes(range(256)) * 40
+    path = f"/v1/files/{upload(served, content).json()['id']}/content"
+    client = served.client()
+    part = client.get(path, headers={"range": "bytes=100-299"})
+    assert (part.status_code, part.content) == (206, content[100:300])
+    assert part.headers["content-range"] == f"bytes 100-299/{len(content)}"
+    assert client.get(path, headers={"range": "bytes=-10"}).content == content[-10:]
+    for outside in (f"bytes={len(content)}-", "bytes=-0", "bytes=9-3"):
+        beyond = client.get(path, headers={"range": outside})
+        assert (beyond.status_code, beyond.json()["error"]["code"]) == (416, "range_not_satisfiable")
+    for meant_otherwise in ("bytes=-", "bytes=0-1,5-6", "lines=1-2", "bytes=x-y"):
+        whole = client.get(path, headers={"range": meant_otherwise})
+        assert (whole.status_code, whole.content) == (200, content)
+    changed = client.get(path, headers={"range": "bytes=0-9", "if-range": '"another"'})
+    assert (changed.status_code, changed.content) == (200, content)
+
+
+@pytest.mark.parametrize("purpose", ["fine-tune", "batch", "user_data", "evals"])
+def test_every_purpose_that_is_taken_is_shown_and_listed(served: House, purpose: str) -> None:
+    file = upload(served, purpose=purpose).json()
+    assert file["purpose"] == purpose
+    listed = served.client().get("/v1/files", params={"purpose": purpose, "order": "asc"}).json()["data"]
+    assert file in listed and {f["purpose"] for f in listed} == {purpose}
+    assert listed == sorted(listed, key=lambda f: f["created_at"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "status"),
+    [
+        ("application/json", b"{}", 415),
+        ("multipart/form-data", b"--B--", 415),
+        ("multipart/form-data; boundary=B", b"", 400),
+        ("multipart/form-data; boundary=B", b"no form at all", 400),
+        ("multipart/form-data; boundary=B", b"--B\r\ncontent-disposition: form-data\r\n\r\nx\r\n--B--", 400),
+        (
+            "multipart/form-data; boundary=B",
+            b'--B\r\ncontent-disposition: form-data; name="purpose"\r\n\r\n\xff\r\n--B--',
+            400,
+        ),
+    ],
+)
+def test_a_form_that_is_none_is_refused(served: House, kind: str, content: bytes, status: int) -> None:
+    reply = served.client().post("/v1/files", content=content, headers={"content-type": kind})
+    assert reply.status_code == status
+    assert set(reply.json()["error"]) == {"message", "type", "param", "code"}

@@ -23,6 +23,7 @@ import pytest
 
 from inhouse.jobs.launch import LocalLauncher
 from inhouse.server import main as server_main
+from inhouse.server.edge import Work
 from inhouse.server.main import main
 from inhouse.settings import Settings
 
@@ -263,8 +264,10 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
         settings.log_dir.unlink()
         until(runs, "the worker runs again")
 
+    work = Work()
+
     async def tell() -> None:
-        server = SimpleNamespace(force_exit=False)
+        server = SimpleNamespace(force_exit=False, gateway=SimpleNamespace(work=work))
         keeping = asyncio.create_task(server_main._keep_worker(server, settings))  # type: ignore[arg-type]
         try:
             await asyncio.to_thread(story)
@@ -276,4 +279,5 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
         settings.log_dir.write_text("no folder: a start fails")
     asyncio.run(tell())
     assert not launchers[0].is_running
+    assert work.worker_restarts == (fails == "check")
     assert server_main.WORKER_GRACE_S > 10.0, "a worker gives its own children 10 s"

@@ -5,7 +5,6 @@ Everything they do, inhouse.client does; only `up` reaches for the server. Each 
 
 from __future__ import annotations
 
-import logging
 import sys
 from contextlib import suppress
 from importlib.metadata import version
@@ -14,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from inhouse import logs
 from inhouse import settings as settings_module
-from inhouse.cli import audit, facts, keys, migrate, models, projects
+from inhouse.cli import audit, facts, keys, migrate, models, projects, webhooks
 from inhouse.cli.backup import backup, restore, verify
 from inhouse.cli.generate import generate
+from inhouse.cli.status import status
 from inhouse.cli.terminal import (
     Json,
     can_ask,
@@ -57,7 +58,7 @@ app = typer.Typer(
 )
 app.add_typer(facts.app)
 app.add_typer(models.app)
-for group in (keys, projects, audit, migrate):
+for group in (keys, projects, audit, migrate, webhooks):
     app.add_typer(group.app)
 
 
@@ -124,7 +125,7 @@ def up(
         raise InvalidRequest(
             f"This installation has no server ({e.name} is missing). Run: pip install 'inhouse[all]'"
         ) from e
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure(settings.log_level, settings.log_format, "server")
 
     def ready(url: str) -> None:
         out.print(f"Serving at [bold]{url}[/]   (base_url for OpenAI's clients: {url}/v1)", soft_wrap=True)
@@ -266,6 +267,7 @@ app.command()(generate)
 for verb in (backup, restore, verify):
     app.command()(verb)
 app.command()(usage)
+app.command()(status)
 
 
 @app.command()
@@ -274,11 +276,17 @@ def jobs(
     id: Annotated[str | None, typer.Argument(help="One job. Without it: all of them.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Show its progress to the end.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Stop it.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Let it wait, its work so far kept.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Let it go on where it was.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tuning jobs: list them, show one, follow it, cancel it."""
-    if id is None and (follow or cancel):
-        raise InvalidRequest("--follow and --cancel need a job. List them: inhouse jobs", param="id")
+    """Tuning jobs: list them, show one, follow it, pause it, let it go on, cancel it."""
+    if id is None and (follow or cancel or pause or resume):
+        raise InvalidRequest(
+            "--follow, --pause, --resume and --cancel need a job. List them: inhouse jobs", param="id"
+        )
+    if cancel + pause + resume > 1:
+        raise InvalidRequest("--pause, --resume and --cancel contradict each other. Give one.", param="id")
     with connect() as client:
         if id is None:
             found = client.jobs()
@@ -286,12 +294,18 @@ def jobs(
                 for job in found:
                     json_line(_job_line(job))
                 return
-            rows = ([j.id, j.state, j.base, j.model_name or j.error or "", when(j.created_at)] for j in found)
+            rows = (
+                [j.id, _state(j), j.base, j.model_name or j.error or "", when(j.created_at)] for j in found
+            )
             table(("job", "state", "base", "model or error", "since"), rows)
             return
         job = client.job(id)
         if cancel:
             job.cancel()
+        elif pause:
+            job.pause()
+        elif resume:
+            job.resume()
         if follow:
             _follow(job, as_json)
         elif speaks_json(as_json):
@@ -372,7 +386,7 @@ def _model_and_prompt(client: Client, model: str | None, prompt: str | None) -> 
     found = client.models()
     if model is not None and (prompt is not None or any(m.name == model for m in found)):
         return client.model(model), prompt
-    tuned = [m for m in found if m.kind != "base"]
+    tuned = [m for m in found if m.kind != "base" and "step" not in m.about]  # no checkpoints
     return max(tuned, key=lambda m: m.created_at) if tuned else client.model(), model
 
 
@@ -419,10 +433,15 @@ def _event_line(event: JobEvent) -> dict[str, Any]:
     return {**about, **event.data}
 
 
+def _state(job: Job) -> str:
+    """The state, for people: a paused job is queued on the wire."""
+    return str(job.details["x_state"]) if job.is_paused else job.state
+
+
 def _job_line(job: Job) -> dict[str, Any]:
     return {
         "job": job.id,
-        "state": job.state,
+        "state": _state(job),
         "base": job.base,
         "model": job.model_name,
         "error": job.error,

@@ -23,6 +23,7 @@ from inhouse.client.http import Address, Http
 from inhouse.client.job import Job
 from inhouse.client.model import Model, pin, unpin
 from inhouse.client.replies import Reply, Summary
+from inhouse.client.webhooks import Webhooks
 from inhouse.errors import InvalidRequest, ModelNotFound
 from inhouse.rows import Source
 from inhouse.settings import Settings
@@ -76,6 +77,11 @@ class Client:
     def admin(self) -> Admin:
         """Keys, projects, usage and the audit log, for those who hold an admin key."""
         return Admin(self._http)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Who is told when jobs and batches end, for those who hold an admin key."""
+        return Webhooks(self._http)
 
     def dataset(self, source: Source, *, name: str | None = None) -> Dataset:
         """Check rows and keep them on the server. Raises BadRows, with lines and cures, before any upload."""

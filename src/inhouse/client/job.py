@@ -1,4 +1,4 @@
-"""A tuning job: watch it, wait for its model, stop it.
+"""A tuning job: watch it, wait for its model, pause it, stop it; its checkpoints.
 
 It knows the wire of jobs and their events. How progress looks on a terminal is progress.py's business.
 """
@@ -30,6 +30,16 @@ class JobEvent:
     type: str
     message: str
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A tuned model as it was after a step: `client.model(checkpoint.model)` asks it."""
+
+    model: str
+    step: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """train_loss, valid_loss, … as measured at this step."""
 
 
 class Job:
@@ -87,6 +97,28 @@ class Job:
         """Stop it. Raises Conflict when it is over already."""
         self._wire = self._http.call("POST", f"{self._path}/cancel")
         return self
+
+    def pause(self) -> Job:
+        """Let it run no further for now: it stops after its step. Raises Conflict when it is over."""
+        self._wire = self._http.call("POST", f"{self._path}/pause")
+        return self
+
+    def resume(self) -> Job:
+        """Let it go on where it was. Raises Conflict when it is over."""
+        self._wire = self._http.call("POST", f"{self._path}/resume")
+        return self
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it waits to be resumed. A running one stops after its step first."""
+        return self._wire.get("x_state") in ("pausing", "paused")
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Its models on the way, newest first; each can be asked by its name."""
+        page = self._http.call("GET", f"{self._path}/checkpoints", params={"limit": EVENTS_A_PAGE})
+        return [
+            Checkpoint(c["fine_tuned_model_checkpoint"], c["step_number"], c["metrics"]) for c in page["data"]
+        ]
 
     def events(self, *, follow: bool = False) -> Iterator[JobEvent]:
         """Its log from the beginning; with follow=True also what comes, until the job is over."""

@@ -73,11 +73,17 @@ class Here:
 
 def find(settings: Settings) -> Running | None:
     """The server that runs for this data folder, if its process lives and its address answers."""
-    running = _recorded(settings.run_dir / "server.json")
-    if running is None or not is_alive(running.pid):
+    running = recorded(settings)
+    if running is None:
         return None
     # The key tells this server from its successor, which may listen on the same port before it says so.
     return running if _status(running.address, "/v1/models") not in (None, 401, 403) else None
+
+
+def recorded(settings: Settings) -> Running | None:
+    """The server that wrote its address down for this data folder, if its process lives; it may not answer."""
+    running = _recorded(settings.run_dir / "server.json")
+    return running if running is not None and is_alive(running.pid) else None
 
 
 def find_or_start(settings: Settings, *, timeout_s: float = START_TIMEOUT_S) -> Running:
@@ -98,8 +104,13 @@ def find_or_start(settings: Settings, *, timeout_s: float = START_TIMEOUT_S) -> 
 
 
 def is_ready(running: Running) -> bool:
-    """Whether it takes new work."""
-    return _status(running.address, "/ready") == 200
+    """Whether it takes requests: it may still wait for its worker, or load its base; requests wait for that, too."""
+    try:
+        told = _get(running.address, "/ready").json()
+        well = {check["name"] for check in told["checks"] if check["ok"]}
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError):
+        return False
+    return {"accepting", "database", "schema"} <= well
 
 
 def make_folders(settings: Settings) -> None:
@@ -151,11 +162,15 @@ def _recorded(file: Path) -> Running | None:
 
 def _status(address: Address, path: str) -> int | None:
     """The status of the reply at an address; None when there is none."""
-    headers = {"authorization": f"Bearer {address.key}"}
     try:
-        return int(httpx2.get(address.url + path, headers=headers, timeout=2.0, trust_env=False).status_code)
+        return int(_get(address, path).status_code)
     except (httpx2.HTTPError, httpx2.InvalidURL):
         return None
+
+
+def _get(address: Address, path: str) -> httpx2.Response:
+    headers = {"authorization": f"Bearer {address.key}"}
+    return httpx2.get(address.url + path, headers=headers, timeout=2.0, trust_env=False)
 
 
 def _start(settings: Settings) -> subprocess.Popen[bytes]:

@@ -29,7 +29,8 @@ def around_request(request_id: str, work: Callable[[], Result]) -> Result | Engi
         return fault_of(error)
     except Exception as error:  # noqa: BLE001 - the engine around a request
         where = "".join(traceback.format_tb(error.__traceback__))
-        log.error("request %s failed with %s at\n%s", request_id, type(error).__name__, where)
+        about = {"request_id": request_id.partition("/")[0]}
+        log.error("request %s failed with %s at\n%s", request_id, type(error).__name__, where, extra=about)
         return fault_of(
             InternalError("The engine could not serve this request. Its log says where it failed.")
         )

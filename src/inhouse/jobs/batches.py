@@ -19,7 +19,7 @@ from inhouse.store import fence as fences
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database, now
 from inhouse.store.records import batches as records
-from inhouse.store.records import files, forgetting, usage
+from inhouse.store.records import files, forgetting, usage, webhooks
 from inhouse.store.records.batches import UNFINISHED, Batch, Status
 from inhouse.store.records.usage import UsageRow
 from inhouse.store.tables import batch_results, batches
@@ -82,9 +82,9 @@ def fail(db: Database, batch: Batch, errors: list[dict[str, Any]], total: int) -
     """End a batch whose file is not good, or is gone: no answer stays. Raises LeaseLost."""
     with db.write() as conn:
         conn.execute(batch_results.delete().where(batch_results.c.batch == batch.id))
-        _change(
-            conn, batch, status="failed", errors=errors, total=total, failed_at=now(conn), lease_until=None
-        )
+        clock = db.clock(conn)
+        _change(conn, batch, status="failed", errors=errors, total=total, failed_at=clock, lease_until=None)
+        webhooks.tell(conn, batch.project, "batch.failed", batch.id, clock)
 
 
 def note(db: Database, batch: Batch, results: Sequence[Result], used: Sequence[UsageRow]) -> None:
@@ -167,7 +167,7 @@ def end(
         forgetting.hold_artifacts(conn)
         if not all(artifacts.exists(file.digest) for file in made):
             raise Unavailable("A batch's file was dropped while it was written.", retry_after_s=1.0)
-        clock = now(conn)
+        clock = db.clock(conn)
         _change(
             conn,
             batch,
@@ -180,6 +180,7 @@ def end(
         )
         for file in made:
             files.add(conn, file)
+        webhooks.tell(conn, batch.project, f"batch.{status}", batch.id, clock)
         conn.execute(batch_results.delete().where(batch_results.c.batch == batch.id))
 
 

@@ -45,6 +45,8 @@ class LocalLauncher:
         self._started_at = 0.0
         self._backoff_s = FIRST_BACKOFF_S
         self._restart_at: float | None = None
+        self.restarts = 0
+        """Times that a worker that had died was started again."""
 
     @property
     def pid(self) -> int | None:
@@ -97,6 +99,7 @@ class LocalLauncher:
         if now < self._restart_at:
             return False
         self.start()
+        self.restarts += 1
         return True
 
     def stop(self, grace_s: float) -> None:

@@ -1,14 +1,15 @@
 """The queue: claim, keep alive, checkpoint, end. Work happens at least once, publication exactly once.
 
 A claim adds one to the job's fence, and every later write of the worker is conditional on it (`store.fence`).
-Leases are read off a clock that nobody sets (`store.db.lease_now`). It knows no kind of job from another, and runs
-none.
+Leases are read off a clock that nobody sets (`store.db.lease_now`). A job that its owner has paused is nobody's to
+claim. It knows no kind of job from another, and runs none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import sqlalchemy as sa
 
@@ -17,6 +18,7 @@ from inhouse.schema import TERMINAL_STATES, Job, JobFault, JobKind
 from inhouse.store import fence as fences
 from inhouse.store.db import Database, lease_now, now
 from inhouse.store.records import jobs as records
+from inhouse.store.records import webhooks
 from inhouse.store.tables import jobs
 
 MAX_ATTEMPTS = 3
@@ -34,6 +36,7 @@ def claim(db: Database, worker_id: str, kinds: Sequence[JobKind], lease_s: float
     if not kinds:
         return None
     with db.write() as conn:
+        _put_back_paused(conn)
         _fail_crashed(conn)
         candidates = jobs.alias("candidates")
         oldest = (
@@ -67,6 +70,36 @@ def waiting(db: Database) -> list[Waiting]:
         query = sa.select(jobs.c.id, jobs.c.kind, jobs.c.spec).where(_is_waiting(conn, jobs.c))
         rows = conn.execute(query.order_by(jobs.c.seq)).all()
     return [Waiting(job=row.id, kind=row.kind, base=row.spec.get("base")) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The jobs of one kind that nobody works at, and those that somebody does."""
+
+    waiting: int
+    oldest_s: float
+    """How long ago the oldest was made, or its worker fell silent, in seconds; 0 where none waits."""
+    running: int
+
+
+def lines(conn: sa.Connection) -> dict[JobKind, Line]:
+    """How the queue stands, by kind. A job whose worker fell silent waits."""
+    held = sa.and_(jobs.c.state == "running", fences.is_live(conn, jobs.c))
+    silent_s = sa.case(
+        (held, None),
+        (jobs.c.state == "running", lease_now(conn) - jobs.c.lease_until),
+        else_=now(conn) - jobs.c.created_at,
+    )
+    query = sa.select(
+        jobs.c.kind,
+        sa.func.sum(sa.case((held, 0), else_=1)),
+        sa.func.max(silent_s),
+        sa.func.sum(sa.case((held, 1), else_=0)),
+    ).where(jobs.c.state.in_(("queued", "running")))
+    found = {kind: Line(0, 0.0, 0) for kind in get_args(JobKind)}
+    for kind, waiting, oldest_s, running in conn.execute(query.group_by(jobs.c.kind)):
+        found[kind] = Line(int(waiting), max(0.0, oldest_s or 0.0), int(running))
+    return found
 
 
 def heartbeat(db: Database, job_id: str, fence: int, lease_s: float) -> bool:
@@ -108,22 +141,53 @@ def finish(
     """
     assert state in TERMINAL_STATES, f"a job cannot end as {state}"
     with db.write() as conn:
+        clock = db.clock(conn)
         ended = conn.execute(
             jobs.update()
             .where(fences.held(job_id, fence))
             .values(
                 state=state,
-                result=result or {},
                 error=error and error.model_dump(),
-                finished_at=now(conn),
+                finished_at=clock,
                 lease_until=None,
                 x_state=None,
+                paused_at=None,
+                **({} if result is None else {"result": result}),
             )
-        )
-        if ended.rowcount == 0:
+            .returning(*records.columns)
+        ).first()
+        if ended is None:
             raise fences.lost(job_id, fence)
         if publish is not None:
             publish(conn)
+        webhooks.tell_of_job(conn, records.from_row(ended), clock)
+
+
+def is_pause_asked(db: Database, job_id: str, fence: int) -> bool:
+    """Whether the owner of this job of ours wants it to stop for now."""
+    with db.read() as conn:
+        query = sa.select(jobs.c.id).where(fences.held(job_id, fence), jobs.c.paused_at.is_not(None))
+        return conn.execute(query).first() is not None
+
+
+def put_down(db: Database, job_id: str, fence: int, said: str) -> bool:
+    """Leave a job whose pause was asked for, its checkpoint being durable, to be claimed once it is resumed.
+
+    `said` goes into its log.
+
+    False: it was resumed meanwhile, so go on. Raises LeaseLost.
+    """
+    with db.write() as conn:
+        fences.require(conn, job_id, fence)
+        left = conn.execute(
+            jobs.update()
+            .where(fences.held(job_id, fence), jobs.c.paused_at.is_not(None))
+            .values(state="queued", attempts=0, worker=None, lease_until=None, x_state=None)
+        )
+        if left.rowcount == 0:
+            return False
+        records.add_event(conn, job_id, said, db.clock(conn), fence=None)
+    return True
 
 
 def release(db: Database, job_id: str, fence: int, *, crashed: bool = False) -> None:
@@ -145,8 +209,20 @@ def _is_waiting(conn: sa.Connection, job: sa.ColumnCollection[str, Any]) -> sa.C
 
 
 def _is_free(conn: sa.Connection, job: sa.ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
-    lapsed = sa.and_(job["state"] == "running", sa.not_(fences.is_live(conn, job)))
-    return sa.or_(job["state"] == "queued", lapsed)
+    return sa.and_(job["paused_at"].is_(None), sa.or_(job["state"] == "queued", _is_lapsed(conn, job)))
+
+
+def _is_lapsed(conn: sa.Connection, job: sa.ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
+    return sa.and_(job["state"] == "running", sa.not_(fences.is_live(conn, job)))
+
+
+def _put_back_paused(conn: sa.Connection) -> None:
+    """Jobs whose worker died before it came to pause them are paused now. The fence moves: it may only be frozen."""
+    conn.execute(
+        jobs.update()
+        .where(_is_lapsed(conn, jobs.c), jobs.c.paused_at.is_not(None))
+        .values(state="queued", fence=jobs.c.fence + 1, worker=None, lease_until=None, x_state=None)
+    )
 
 
 def _fail_crashed(conn: sa.Connection) -> None:
@@ -174,7 +250,10 @@ def _fail_crashed(conn: sa.Connection) -> None:
             lease_until=None,
             x_state=None,
         )
-        .returning(jobs.c.id, jobs.c.finished_at)
+        .returning(*records.columns)
     ).all()
-    for job in ended:
-        records.add_event(conn, job.id, fault.message, job.finished_at, level="error", fence=None)
+    for row in ended:
+        job = records.from_row(row)
+        at = job.finished_at or 0.0
+        records.add_event(conn, job.id, fault.message, at, level="error", fence=None)
+        webhooks.tell_of_job(conn, job, at)

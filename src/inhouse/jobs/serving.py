@@ -48,6 +48,15 @@ def standing(conn: sa.Connection, base: str) -> Literal["ready", "loading", "res
     return "loading" if _is_on_its_way(conn, base) else "resting"
 
 
+def last_fault(conn: sa.Connection, base: str) -> JobFault | None:
+    """Why the newest attempt to load a base has failed; None where it has not."""
+    query = sa.select(jobs.c.state, jobs.c.error).where(_serves(base))
+    last = conn.execute(query.order_by(jobs.c.seq.desc()).limit(1)).first()
+    if last is None or last.state != "failed":
+        return None
+    return JobFault(**last.error) if last.error else JobFault(code="failed", message="It gave no reason.")
+
+
 def _is_on_its_way(conn: sa.Connection, base: str) -> bool:
     query = sa.select(jobs.c.id).where(_serves(base), jobs.c.state.in_(("queued", "running")))
     return conn.execute(query.limit(1)).first() is not None

@@ -86,6 +86,8 @@ class Job(Wire):
     error: JobFault | None = None
     x_state: str | None = None
     """A finer word than `state`: loading, ready, paused: disk_full, ..."""
+    paused_at: float | None = None
+    """Since when it is not to run: asked for by its owner, until resumed."""
 
 
 class Event(Wire):
@@ -110,6 +112,8 @@ class File(Wire):
     bytes: int
     digest: str
     created_at: float
+    expires_at: float | None = None
+    """When it is forgotten by itself; None: never."""
 
 
 class ModelCard(Wire):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,10 +16,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
-from inhouse.server import admin, audit, body, bundle, health, idempotency, metrics, pins, scopes
+from inhouse.server import admin, audit, bundle, courier, figures, health, idempotency, pins, scopes
+from inhouse.server.access import Access
+from inhouse.server.audit_watch import AuditWatch
 from inhouse.server.auth import Auth, Keyring, host_rule
 from inhouse.server.batches import Batches
-from inhouse.server.edge import Edge, Readers, Work
+from inhouse.server.courier import Courier
+from inhouse.server.description import describe, known_query
+from inhouse.server.edge import OPEN_PATHS, Edge, Readers, Work
 from inhouse.server.gateway import Gateway
 from inhouse.server.last_use import LastUse
 from inhouse.server.limits import Limits, Meter
@@ -37,8 +41,11 @@ from inhouse.server.openai import (
     models,
     projects,
     responses,
+    webhooks,
 )
 from inhouse.server.openai import usage as usage_reports
+from inhouse.server.outward import Outward
+from inhouse.server.readiness import Readiness
 from inhouse.server.relay import Relay
 from inhouse.server.replies import error_reply
 from inhouse.server.restricted import Restricted
@@ -51,8 +58,8 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 
 ROUTERS = (
-    *(health, metrics, models, chat, completions, responses, embeddings, bundle, files, batches, fine_tuning),
-    *(facts, admin, pins, projects, usage_reports, audit_logs, audit),
+    *(health, figures, models, chat, completions, responses, embeddings, bundle, files, batches, fine_tuning),
+    *(facts, admin, pins, projects, usage_reports, audit_logs, audit, webhooks),
 )
 
 
@@ -63,13 +70,17 @@ def create_app(
     *,
     local_key: str | None = None,
     limits: Limits | None = None,
+    declared: Sequence[str] = (),
 ) -> FastAPI:
     """The application over a migrated database. `local_key` is an admin key that lives only in memory.
 
-    Without `limits` they are those of the settings.
+    Without `limits` they are those of the settings. Until the `declared` bases have been loaded once, the server is not
+    ready.
     """
-    store = StoreThreads(db)
+    metrics, work = Metrics(), Work()
+    store = StoreThreads(db, metrics.database)
     meter, last_use = Meter(limits or Limits.of(settings)), LastUse(store)
+    outward = Outward(settings.webhook_hosts)
     gateway = Gateway(
         settings=settings,
         db=db,
@@ -77,15 +88,19 @@ def create_app(
         store=store,
         keyring=Keyring(store, meter, last_use, local_key),
         last_use=last_use,
-        work=Work(),
+        work=work,
         readers=Readers(settings.idle_reader_s),
         meter=meter,
         relay=Relay(settings, store),
         usage=UsageLog(store),
-        metrics=Metrics(),
+        metrics=metrics,
         validator=Validator(db, artifacts, settings.max_line_bytes),
         clearing=Clearing(store, artifacts),
         restricted=Restricted(store, artifacts, settings.max_line_bytes),
+        readiness=Readiness(settings, store, work, declared),
+        audit_watch=AuditWatch(store),
+        outward=outward,
+        courier=Courier(store, outward),
     )
     # No documentation pages: the framework's fetch scripts from elsewhere. /openapi.json stays.
     app = FastAPI(
@@ -103,17 +118,19 @@ def create_app(
             "auto_configure": False,
         },
         lifespan=_lifespan,
-        dependencies=[Depends(scopes.require)],
+        dependencies=[Depends(scopes.require), Depends(known_query)],
     )
     app.state.gateway = gateway
     for module in ROUTERS:
         app.include_router(module.router)
-    body.describe_bodies(app)
+    describe(app, routes(app))
     app.add_exception_handler(HTTPException, _framework_error)
     app.add_exception_handler(RequestValidationError, _framework_error)
     allowed = frozenset(name.strip() for name in settings.allowed_hosts.split(",") if name.strip())
     app.add_middleware(Auth, keyring=gateway.keyring, is_our_host=host_rule(settings.host, allowed))
-    app.add_middleware(Edge, work=gateway.work, readers=gateway.readers)  # added last: the outermost
+    access = Access(gateway.metrics, OPEN_PATHS)
+    # added last: the outermost
+    app.add_middleware(Edge, work=gateway.work, readers=gateway.readers, access=access)
     return app
 
 
@@ -130,8 +147,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway.usage.run(),
         gateway.last_use.run(),
         gateway.clearing.run(),
+        gateway.metrics.watch_lag(),
+        gateway.readiness.run(),
+        gateway.audit_watch.run(),
         Batches(app).run(),
         idempotency.keep_swept(gateway.store),
+        gateway.courier.run(),
+        courier.keep_swept(gateway.store),
     )
     tasks = [asyncio.create_task(work) for work in running]
     await gateway.store.run(gateway.validator.resume)

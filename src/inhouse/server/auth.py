@@ -21,6 +21,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from inhouse import logs
 from inhouse.errors import PermissionDenied, Unauthenticated
 from inhouse.server.edge import OPEN_PATHS
 from inhouse.server.last_use import LastUse
@@ -96,6 +97,12 @@ def shown_of(secret: str) -> str:
     return secret[: len(PREFIX) + SHOWN_CHARACTERS] + "…"
 
 
+def secret_of(authorization: str) -> str:
+    """The key of an Authorization header; empty where there is none."""
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
 def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -142,8 +149,19 @@ class Keyring:
         self._seen.clear()
         self.store.disbelieve()
 
+    def is_local(self, secret: str) -> bool:
+        """Whether this is the run folder's key. The store is not asked."""
+        return self._is_local_hash(hash_of(secret))
+
+    async def is_admin(self, secret: str) -> bool:
+        found = await self.caller_of(secret)
+        return found is not None and "admin" in found.scopes
+
+    def _is_local_hash(self, hashed: str) -> bool:
+        return self.local_hash is not None and hmac.compare_digest(hashed, self.local_hash)
+
     async def _look_up(self, hashed: str, now: float) -> Caller | None:
-        is_local = self.local_hash is not None and hmac.compare_digest(hashed, self.local_hash)
+        is_local = self._is_local_hash(hashed)
 
         def ask(conn: Connection) -> Caller | None:
             if is_local:
@@ -235,7 +253,11 @@ class Auth:
         if "origin" in headers:
             self._check_host("Origin", headers["origin"])
         if scope["path"] not in OPEN_PATHS:
-            scope["state"]["caller"] = await self._authenticate(headers.get("authorization", ""))
+            found = await self._authenticate(headers.get("authorization", ""))
+            scope["state"]["caller"] = found
+            with logs.about(project=found.project):
+                await self.app(scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
     def _check_host(self, header: str, url: str) -> None:
@@ -250,13 +272,13 @@ class Auth:
             )
 
     async def _authenticate(self, authorization: str) -> Caller:
-        scheme, _, secret = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not secret.strip():
+        secret = secret_of(authorization)
+        if not secret:
             raise Unauthenticated(
                 "No API key. Send the header 'Authorization: Bearer <key>', which clients do when given api_key; "
                 "the first start of a server prints an admin key."
             )
-        found = await self.keyring.caller_of(secret.strip())
+        found = await self.keyring.caller_of(secret)
         if found is None:
             raise Unauthenticated(
                 "This API key is unknown, expired or revoked. Ask an admin of this server for one."

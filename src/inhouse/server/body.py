@@ -11,7 +11,6 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, ClassVar, TypeVar
 
-from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 
@@ -184,17 +183,9 @@ def _documented(model: type[RequestBody], kind: str) -> dict[str, Any]:
 _DOCUMENTED: dict[str, type[RequestBody]] = {}
 
 
-def describe_bodies(app: FastAPI) -> None:
-    """Adds the schemas that `documented` refers to, to the app's description of itself."""
-    described = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        page = described()
-        schemas = page.setdefault("components", {}).setdefault("schemas", {})
-        for name, model in _DOCUMENTED.items():
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(schema.pop("$defs", {}))
-            schemas[name] = schema
-        return page
-
-    app.openapi = openapi  # type: ignore[method-assign]
+def add_schemas(schemas: dict[str, Any]) -> None:
+    """Adds those that `documented` refers to."""
+    for name, model in _DOCUMENTED.items():
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(schema.pop("$defs", {}))
+        schemas[name] = schema

@@ -235,7 +235,7 @@ class Call:
         found = []
         for frame in frames:
             if frame.delta is not None:
-                self._clock.token()
+                self._clock.tokens(i, frame.delta.index, frame.delta.tokens)
                 count = self._counted[i]
                 prompt = count.prompt_tokens + frame.delta.prompt_tokens
                 tokens = count.completion_tokens + frame.delta.tokens

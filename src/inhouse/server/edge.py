@@ -12,14 +12,15 @@ import logging
 import secrets
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inhouse import logs
 from inhouse.errors import Draining, InhouseError, InternalError, Unavailable
+from inhouse.server.access import Access
 from inhouse.server.replies import error_frame, error_reply
 
 KERNEL_TELLS = sys.platform == "linux"
@@ -46,6 +47,8 @@ class Work:
         self.draining = False
         self.active = 0
         self.last_request = time.monotonic()
+        self.worker_restarts = 0
+        """Times that the worker of this machine had to be started again."""
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
@@ -118,10 +121,12 @@ def _unread_bytes(transport: asyncio.Transport) -> int:
 class Edge:
     """ASGI layer around everything else."""
 
-    def __init__(self, app: ASGIApp, *, work: Work, readers: Readers) -> None:
+    def __init__(self, app: ASGIApp, *, work: Work, readers: Readers, access: Access | None = None) -> None:
+        """access  is told of every reply; None: nobody is, as for a request from within"""
         self.app = app
         self.work = work
         self.readers = readers
+        self.access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -132,8 +137,23 @@ class Edge:
             return
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = f"req_{secrets.token_hex(12)}"
-        reply = _Reply(send, state, self.readers)
+        reply, started = _Reply(send, state, self.readers), time.monotonic()
+        with logs.about(request_id=state["request_id"]):
+            try:
+                await self._answer(scope, receive, reply)
+            finally:
+                if self.access is not None:
+                    self.access.note(
+                        scope,
+                        status=reply.status,
+                        sent_bytes=reply.sent_bytes,
+                        started=started,
+                        is_gone=reply.is_gone,
+                    )
+
+    async def _answer(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         try:
+            state = scope["state"]
             if state.get("is_one_too_many"):
                 state["reply_headers"] = {"connection": "close"}
                 if scope["path"] not in OPEN_PATHS:
@@ -144,15 +164,16 @@ class Edge:
                 with self.work.one():
                     await self.app(scope, receive, reply)
         except ClientGone:
-            pass
+            reply.is_gone = True
         except asyncio.CancelledError:
             if not self.work.draining:  # a second SIGTERM cuts what runs; that is no fault
                 raise
         except InhouseError as error:
             await reply.fail(error, scope, receive)
         except Exception as fault:  # noqa: BLE001 - the one around every call
-            log.error("%s failed: %s", state["request_id"], _without_values(fault))
-            await reply.fail(InternalError(_OUR_FAULT.format(state["request_id"])), scope, receive)
+            request_id = scope["state"]["request_id"]
+            log.error("%s failed: %s", request_id, logs.place(fault))
+            await reply.fail(InternalError(_OUR_FAULT.format(request_id)), scope, receive)
 
 
 _TOO_MANY = "This server has as many connections as it can hold. Try again shortly."
@@ -162,24 +183,37 @@ _OUR_FAULT = "The server failed on this request. Its log says more under {}."
 class _Reply:
     """`send` for one request: adds the headers that every reply carries and notices a standing reader."""
 
-    __slots__ = ("is_event_stream", "is_started", "readers", "send", "state", "transport")
+    __slots__ = (
+        "is_event_stream",
+        "is_gone",
+        "readers",
+        "send",
+        "sent_bytes",
+        "state",
+        "status",
+        "transport",
+    )
 
     def __init__(self, send: Send, state: dict[str, Any], readers: Readers) -> None:
         self.send = send
         self.state = state
         self.readers = readers
         self.transport: asyncio.Transport | None = state.get("transport")
-        self.is_started = False
+        self.status: int | None = None
+        """None until a reply has begun."""
+        self.sent_bytes = 0
         self.is_event_stream = False
+        self.is_gone = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.is_started = True
+            self.status = message["status"]
             headers = [*message.get("headers", ())]
             self.is_event_stream = any(v.startswith(b"text/event-stream") for _, v in headers)
             headers.append((b"x-request-id", self.state["request_id"].encode()))
             headers += [(k.encode(), v.encode()) for k, v in self.state.get("reply_headers", {}).items()]
             message["headers"] = headers
+        self.sent_bytes += len(message.get("body", b""))
         if self.transport is None:
             await self.send(message)
             return
@@ -191,18 +225,10 @@ class _Reply:
     async def fail(self, error: InhouseError, scope: Scope, receive: Receive) -> None:
         """The error as a reply, or as a stream's last frame; a half-sent body ends as a broken connection."""
         with contextlib.suppress(ClientGone):
-            if not self.is_started:
+            if self.status is None:
                 await error_reply(error)(scope, receive, self)
             elif self.is_event_stream:
                 write = self.state.get("error_frame", error_frame)
                 await self({"type": "http.response.body", "body": write(error), "more_body": False})
             elif self.transport is not None:
                 self.transport.abort()
-
-
-def _without_values(fault: BaseException) -> str:
-    """Where it happened and of what type, without the message: that may quote a prompt or a key."""
-    frames = traceback.extract_tb(fault.__traceback__)
-    return f"{type(fault).__name__} at " + " < ".join(
-        f"{f.filename}:{f.lineno} {f.name}" for f in reversed(frames)
-    )

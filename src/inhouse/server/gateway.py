@@ -13,12 +13,16 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 
 if TYPE_CHECKING:
+    from inhouse.server.audit_watch import AuditWatch
     from inhouse.server.auth import Keyring
+    from inhouse.server.courier import Courier
     from inhouse.server.edge import Readers, Work
     from inhouse.server.last_use import LastUse
     from inhouse.server.limits import Meter
     from inhouse.server.memory import Clearing
     from inhouse.server.metrics import Metrics
+    from inhouse.server.outward import Outward
+    from inhouse.server.readiness import Readiness
     from inhouse.server.relay import Relay
     from inhouse.server.restricted import Restricted
     from inhouse.server.threads import StoreThreads
@@ -45,6 +49,10 @@ class Gateway:
     validator: Validator
     clearing: Clearing
     restricted: Restricted
+    readiness: Readiness
+    audit_watch: AuditWatch
+    outward: Outward
+    courier: Courier
 
 
 def of(request: Request) -> Gateway:

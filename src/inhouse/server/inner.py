@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from inhouse import logs
 from inhouse.server.auth import Caller
 from inhouse.server.calls import Background
 from inhouse.server.edge import Edge
@@ -67,7 +68,8 @@ class Inner:
         async def send(message: Message) -> None:
             received.append(message)
 
-        await self._edge(scope, receive, send)
+        with logs.about(project=who.project):
+            await self._edge(scope, receive, send)
         if not received:
             raise asyncio.CancelledError
         headers = dict(received[0]["headers"])

@@ -8,6 +8,7 @@ the headers work unchanged.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -142,18 +143,18 @@ class Account:
                 bucket.resize(capacity)
         self.limits = limits
 
-    def refusal(self, what: str, tokens: int) -> InhouseError | None:
-        """Why one more request of so many tokens is too much; None: it is not."""
+    def refusal(self, what: str, tokens: int) -> tuple[str, InhouseError] | None:
+        """Which limit is in the way of one more request of so many tokens, and what its sender is told."""
         quota = self.limits.monthly_tokens
         if quota is not None and self.month.used + self.month.reserved + tokens > quota:
-            return RateLimited(
+            return "quota", RateLimited(
                 f"Over this {what}'s quota of {quota} tokens a month: {self.month.used} are used, "
                 f"{self.month.reserved} are under way, and this request may take {tokens}. "
                 "Ask an admin to raise it, or wait for the next month (UTC).",
                 code="insufficient_quota",
             )
         if self.running >= self.limits.concurrent:
-            return RateLimited(
+            return "concurrent", RateLimited(
                 f"Over this {what}'s limit of {self.limits.concurrent} requests at once. "
                 "Try again when one of them has ended.",
                 retry_after_s=CROWDED_RETRY_S,
@@ -163,7 +164,7 @@ class Account:
             ("tokens", self.tokens, min(tokens, self.limits.tokens)),
         ):
             if bucket.left < amount or not bucket.capacity:
-                return RateLimited(
+                return name, RateLimited(
                     f"Over this {what}'s limit of {bucket.capacity} {name} a minute. Try again later.",
                     retry_after_s=bucket.wait_for(amount),
                 )
@@ -199,6 +200,8 @@ class Meter:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         """A project's, where it has none of its own."""
+        self.refused: Counter[str] = Counter()
+        """Requests refused, by the limit that was in the way: requests, tokens, concurrent or quota."""
         self._accounts: dict[tuple[str, str], Account] = {}
 
     def limits_of(self, party: Party) -> Limits:
@@ -227,7 +230,9 @@ class Meter:
             account.month.roll(time.time() if at is None else at)
             refused = account.refusal(party.what, tokens)
             if refused is not None:
-                raise refused
+                limit, error = refused
+                self.refused[limit] += 1
+                raise error
         made = Reservation()
         for _, account in accounts:
             of_minute = min(tokens, account.limits.tokens)

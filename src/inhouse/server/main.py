@@ -18,6 +18,7 @@ from dataclasses import fields
 
 from sqlalchemy import Connection
 
+from inhouse import logs
 from inhouse import settings as settings_module
 from inhouse.errors import InhouseError
 from inhouse.jobs import serving
@@ -50,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     owner = asked.pop("linger_owner")
     try:
         settings = settings_module.load(asked | {"base": named[0] if named else None})
-        logging.basicConfig(
-            level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        logs.configure(
+            settings.log_level, settings.log_format, "server", file=settings.log_dir / "server.log"
         )
         run(settings, more_bases=named[1:], linger_owner=owner)
     except InhouseError as error:
@@ -91,7 +92,7 @@ def run(
         default_base = _prepare(db, settings, more_bases)
         audit.note_start(db, settings, VERSION)
         local_key = auth.new_secret()
-        app = create_app(settings, db, artifacts, local_key=local_key)
+        app = create_app(settings, db, artifacts, local_key=local_key, declared=(default_base,))
         server = Listener(app)
         if linger_owner is None:
             _first_key(db, say or _to_stdout)
@@ -177,6 +178,7 @@ async def _keep_worker(server: Listener, settings: Settings) -> None:
                 try:
                     await loop.run_in_executor(thread, launcher.check if has_begun else launcher.start)
                     has_begun = True
+                    server.gateway.work.worker_restarts = launcher.restarts
                 except OSError as error:  # no memory, no process, no room for the log: it may pass
                     log.error("the worker could not be started, tried again: %s", error.strerror)
                 await asyncio.sleep(LOOK_EVERY_S)
@@ -199,8 +201,10 @@ async def _leave_when_unneeded(server: Listener, db: Database, settings: Setting
 
 
 def _has_work(conn: Connection) -> bool:
-    """Whether somebody's job or batch is yet to end."""
-    return bool(jobs.with_state(conn, "tune", UNFINISHED)) or batches.any_unfinished(conn)
+    """Whether somebody's job or batch is yet to end. A paused job waits for its owner, whose client starts a server."""
+    left = jobs.with_state(conn, "tune", UNFINISHED)
+    is_running = any(job.paused_at is None or job.state == "running" for job in left)
+    return is_running or batches.any_unfinished(conn)
 
 
 def _is_alive(pid: int) -> bool:

@@ -134,7 +134,7 @@ def _is_ours(address: tuple[Any, ...]) -> bool:
         return False
     finally:
         connection.close()
-    return isinstance(told, dict) and told.keys() == {"status", "replicas"}
+    return isinstance(told, dict) and told.keys() >= {"status", "replicas"}
 
 
 def url_of(listener: socket.socket) -> str:

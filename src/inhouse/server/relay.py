@@ -37,6 +37,8 @@ class Relay:
         self.store = store
         self.running: Counter[str] = Counter()
         """Choices under way, by base."""
+        self.refused = 0
+        """Requests that found no place."""
         self._known: dict[str, tuple[float, list[Replica]]] = {}
         self._open: set[Channel] = set()
         self._ended_by: InhouseError | None = None
@@ -50,6 +52,7 @@ class Relay:
         """
         room = int(sum(self.places(base)) * share)
         if self.running[base] and self.running[base] + count > room:
+            self.refused += 1
             raise EngineOverloaded(
                 f"{self.running[base]} of {room} places for {base} are taken. Try again.", retry_after_s=1
             )

@@ -47,6 +47,8 @@ AREAS = (
     _one("/v1/uploads", "files"),
     _one("/v1/fine_tuning", "fine_tuning"),
     _one("/v1/facts", "facts"),
+    _one("/v1/webhook_endpoints", "admin"),
+    _one("/v1/webhook_event_types", "admin"),
     _one("/v1/organization", "admin"),
     _one("/v1/x", "admin"),
     _one("/metrics", "admin"),

@@ -7,6 +7,7 @@ which model is meant, which engine holds it) is believed for a minute while the 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,11 +32,17 @@ ASK_AGAIN_S = 0.5
 MOST_BELIEVED = 20_000
 
 
+def _ignore(op: str, took_s: float) -> None:
+    """Nobody wants to know."""
+
+
 class StoreThreads:
     """Runs questions in threads. `read` and `write` are one transaction each."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, note: Callable[[str, float], object] = _ignore) -> None:
+        """note  is told of each transaction: "read" or "write", and how many seconds it took, its wait included"""
         self.db = db
+        self._note = note
         self._store = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
         self._answers: dict[Hashable, tuple[float, Any]] = {}
@@ -85,20 +92,32 @@ class StoreThreads:
             with self.db.read() as conn:
                 return ask(conn)
 
-        return await self.run(run)
+        return await self._timed("read", run)
 
     async def write(self, change: Callable[[Connection], T]) -> T:
         def run() -> T:
             with self.db.write() as conn:
                 return change(conn)
 
-        return await self.run(run)
+        return await self._timed("write", run)
+
+    async def _timed(self, op: str, run: Callable[[], T]) -> T:
+        started = time.monotonic()
+        try:
+            return await self.run(run)
+        finally:
+            self._note(op, time.monotonic() - started)
 
     async def run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._store, work)
+        return await self._in(self._store, work)
 
     async def run_with_files(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._files, work)
+        return await self._in(self._files, work)
+
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        """In a thread, where lines of the log are about the same request as here."""
+        about = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(pool, lambda: about.run(work))
 
     def close(self) -> None:
         self._store.shutdown(wait=True)

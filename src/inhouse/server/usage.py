@@ -30,6 +30,11 @@ class UsageLog:
         self._waiting: list[UsageRow] = []
         self._writing = asyncio.Lock()
 
+    @property
+    def waiting(self) -> int:
+        """Rows that are not in the store yet."""
+        return len(self._waiting)
+
     def append(self, row: UsageRow) -> None:
         self._waiting.append(row)
 

@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from inhouse.errors import Conflict, InhouseError, InvalidRequest, StorageFull, StoreBusy
+from inhouse.errors import Conflict, InhouseError, InvalidRequest, StorageFull, StoreBusy, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -305,6 +305,11 @@ def _translate(error: sa.exc.DBAPIError) -> InhouseError | None:
     state = getattr(error.orig, "sqlstate", None)
     if state == "53100" or "disk is full" in said:
         return StorageFull("The disk that holds the database is full. Free some space; nothing was changed.")
+    if "not a database" in said or "malformed" in said:
+        return Unavailable(
+            "The database cannot be read: its file is damaged, or no database. Restore a backup of it.",
+            code="database_damaged",
+        )
     if isinstance(error, sa.exc.IntegrityError):
         return Conflict("The store already holds an object by this name, or lacks one that this refers to.")
     if isinstance(error, sa.exc.DataError):

@@ -10,7 +10,8 @@ import string
 
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 24
-_UNDERSCORED = ("key", "proj", "svc_acct", "batch", "resp", "msg", "fc", "fco")
+_CHECKPOINT = ":ckpt-step-"
+_UNDERSCORED = ("key", "proj", "svc_acct", "batch", "resp", "msg", "fc", "fco", "we", "wh", "evt")
 
 
 def new(prefix: str) -> str:
@@ -18,9 +19,22 @@ def new(prefix: str) -> str:
     return prefix + ("_" if prefix in _UNDERSCORED else "-") + _random(LENGTH)
 
 
-def tuned_model(base: str, project: str, suffix: str) -> str:
-    """A fresh name for a tuned model: `ft:base:project:suffix:8 characters`. An empty suffix leaves `::`."""
-    return f"ft:{base}:{project}:{suffix}:{_random(8)}"
+def tuned_model(base: str, project: str, suffix: str, job: str | None = None) -> str:
+    """A fresh name for a tuned model: `ft:base:project:suffix:8 characters`. An empty suffix leaves `::`.
+
+    With the id of its job the same name each time: checkpoints bear it before the model is there.
+    """
+    return f"ft:{base}:{project}:{suffix}:{job[-8:] if job else _random(8)}"
+
+
+def checkpoint(model: str, step: int) -> str:
+    """The name of a tuned model as it was after a step."""
+    return f"{model}{_CHECKPOINT}{step}"
+
+
+def is_checkpoint(model: str) -> bool:
+    """Whether a model's name is a checkpoint's: no base's name and no suffix holds a colon."""
+    return _CHECKPOINT in model
 
 
 def _random(length: int) -> str:

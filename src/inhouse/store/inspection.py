@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from inhouse.errors import BadCheckpoint, InvalidRequest, NotFound
+from inhouse.errors import BadCheckpoint, InvalidRequest, NotFound, Unavailable
 from inhouse.store import portable
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database, snapshot
@@ -39,7 +39,7 @@ def inspect(db: Database, artifacts: Artifacts) -> Findings:
             _look_at_database(conn, found)
             head, breaks = audit.verify(conn)
             needed = contents.needed(conn)
-    except InvalidRequest as e:
+    except (InvalidRequest, Unavailable) as e:
         found.wrong.append(e.message)
         return found
     except sa.exc.DatabaseError as e:

@@ -106,8 +106,10 @@ files = sa.Table(
     _count("bytes"),
     _text("digest"),
     _time("created_at"),
+    _maybe_time("expires_at"),
     sa.Index("files_by_project", "project", "seq"),
     sa.Index("files_by_digest", "digest"),
+    sa.Index("files_by_expiry", "expires_at"),
 )
 
 jobs = sa.Table(
@@ -130,6 +132,7 @@ jobs = sa.Table(
     _json("result"),
     sa.Column("error", sa.JSON(none_as_null=True)),
     _maybe_text("x_state"),
+    _maybe_time("paused_at"),
     sa.Index("jobs_by_state", "state", "kind", "seq"),
     sa.Index("jobs_by_project", "project", "kind", "seq"),
 )
@@ -147,6 +150,22 @@ events = sa.Table(
     _json("data"),
     sa.Index("events_by_job", "job", "seq"),
 )
+
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    sa.Column("job", sa.Text, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    _text("project"),
+    _text("model"),
+    _count("step"),
+    _json("metrics"),
+    _time("created_at"),
+    sa.Index("checkpoints_by_step", "job", "step", unique=True),
+    sa.Index("checkpoints_by_model", "project", "model"),
+)
+"""States of a model on the way that may be asked; each has a row in `models` under the same name."""
 
 models = sa.Table(
     "models",
@@ -230,6 +249,16 @@ replicas = sa.Table(
     _count("context"),
     sa.Column("ready", sa.Boolean, nullable=False),
     _time("updated_at"),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    _text("id", primary_key=True),
+    _time("started_at"),
+    _time("seen_at"),
+    _count("leases_lost"),
+    _count("processes_died"),
 )
 
 usage = sa.Table(
@@ -405,3 +434,40 @@ fact_experts = sa.Table(
 
 clearings = sa.Table("clearings", metadata, _text("what", primary_key=True))
 """What a forgetting has still to clear after its transaction: artifacts by digest, and the database's own files."""
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    _text("project"),
+    _text("name"),
+    _text("url"),
+    _json("events"),
+    _text("secret"),
+    _maybe_text("old_secret"),
+    _maybe_time("old_until"),
+    _time("created_at"),
+    _time("updated_at"),
+    sa.Index("webhooks_by_project", "project", "seq"),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    _seq(),
+    _text("id", unique=True),
+    sa.Column("webhook", sa.Text, sa.ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    _text("type"),
+    _text("payload"),
+    _time("created_at"),
+    _maybe_time("due_at"),
+    _count("tries"),
+    _count("fence"),
+    _maybe_time("lease_until"),
+    _maybe_time("delivered_at"),
+    _text("said"),
+    sa.Index("deliveries_by_time", "due_at"),
+    sa.Index("deliveries_by_webhook", "webhook", "seq"),
+)
+"""The outbox: what is to be sent, written in the transaction of what it tells. `due_at` is empty once it is over."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -77,6 +77,14 @@ class _Health:
         return float(ROLLBACK_RATE**self.rollbacks)
 
 
+def _nothing(step: Step) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
+
+
 def train(
     decoder: Decoder,
     lora: TrainedLora | None,
@@ -85,11 +93,16 @@ def train(
     *,
     validation: Validation | None = None,
     checkpoints: Checkpoints | None = None,
+    publish_at: Collection[int] = (),
+    publish: Callable[[Step], None] = _nothing,
+    is_checkpoint_wanted: Callable[[], bool] = _never,
     loss: Loss = supervised,
 ) -> Iterator[Step]:
     """Trains `lora` beside the frozen decoder, or with None the whole decoder, in place; yields every step.
 
-    Every `evaluate_every` steps and after the last one it measures on `validation`, which changes nothing.
+    Every `evaluate_every` steps, at those of `publish_at` and after the last one it measures on `validation`, which
+    changes nothing. After each step of `publish_at` it calls `publish`, before the step is kept in a checkpoint: a run
+    that is killed in between does both again. After each step it asks whether a checkpoint is wanted out of turn.
     Goes on from the newest checkpoint when there is one. Raises Diverged when the loss stays infinite or NaN
     after two rollbacks to lower rates, and StorageFull when a checkpoint does not fit the disk.
     """
@@ -116,16 +129,15 @@ def train(
         step += 1
         seconds = time.perf_counter() - began
         # Before the checkpoint: a run that is killed while it measures does the step again, and measures then.
-        valid, full_valid = _measure(decoder, lora, validation, step, source.steps, recipe, loss)
-        is_due = step % recipe.checkpoint_every == 0 or step == source.steps
+        is_published = step in publish_at
+        is_measured = is_published or step % recipe.evaluate_every == 0 or step == source.steps
+        measured_on = validation if is_measured else None
+        valid, full_valid = _measure(decoder, lora, measured_on, step == source.steps, recipe, loss)
+        is_due = step % recipe.checkpoint_every == 0 or step == source.steps or is_checkpoint_wanted()
         # What a checkpoint or a model is made of was looked at: a finite step may still end beyond all numbers.
-        is_sound = is_finite and (not is_due or optimizer.is_finite())
-        is_saved = is_due and is_sound and checkpoints is not None
-        if checkpoints is not None and is_saved:
-            start.saved = Checkpoint(step, optimizer.state(), {"rollbacks": health.rollbacks})
-            checkpoints.save(step, start.saved.tensors, start.saved.state)
+        is_sound = is_finite and (not (is_due or is_published) or optimizer.is_finite())
         lengths = [len(e.ids) for e in examples]
-        yield Step(
+        done = Step(
             step=step,
             steps=source.steps,
             loss=value,
@@ -136,10 +148,16 @@ def train(
             operations=training_operations(decoder, lora, lengths, sum(e.loss_tokens for e in examples)),
             seconds=seconds,
             is_skipped=not is_finite,
-            is_saved=is_saved,
             valid=valid,
             full_valid=full_valid,
         )
+        if is_published and is_sound:
+            publish(done)
+        if is_due and is_sound and checkpoints is not None:
+            start.saved = Checkpoint(step, optimizer.state(), {"rollbacks": health.rollbacks})
+            checkpoints.save(step, start.saved.tensors, start.saved.state)
+            done = replace(done, is_saved=True)
+        yield done
         if health.skips_in_a_row >= MAX_SKIPS_IN_A_ROW or (
             not is_sound and (is_finite or step == source.steps)
         ):
@@ -212,16 +230,15 @@ def _measure(
     decoder: Decoder,
     lora: TrainedLora | None,
     validation: Validation | None,
-    step: int,
-    steps: int,
+    is_last: bool,
     recipe: Recipe,
     loss: Loss,
 ) -> tuple[Score | None, Score | None]:
-    """(over the sample, over all rows), each where it is due after `step`."""
-    if validation is None or (step % recipe.evaluate_every and step < steps):
+    """(over the sample, after the last step over all rows)."""
+    if validation is None:
         return None, None
     valid = evaluate(decoder, lora, validation.sample, micro_tokens=recipe.micro_tokens, loss=loss)
-    if step < steps:
+    if not is_last:
         return valid, None
     if len(validation.sample) == len(validation.examples):
         return valid, valid

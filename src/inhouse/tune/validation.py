@@ -14,8 +14,9 @@ from inhouse.model.decoder import Decoder
 from inhouse.tune.loss import Loss, supervised
 
 SHARE = 0.1
-"""A look on the way reads at most this share of the tokens trained since the last one: with no backward pass, that
-adds at most 5 % to a run's work, however large the validation file."""
+"""A look on the way reads at most this share of the tokens trained in `evaluate_every` steps: with no backward pass,
+that adds at most 5 % to a run's work, however large the validation file; the looks where a model is published on the
+way, which are about as many, add as much again."""
 
 
 @dataclass(frozen=True, slots=True)

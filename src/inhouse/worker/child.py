@@ -16,10 +16,20 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from inhouse import device as devices
+from inhouse import logs
 from inhouse import settings as settings_module
-from inhouse.errors import BadRows, Diverged, InhouseError, InvalidRequest, LeaseLost, StorageFull, StoreBusy
+from inhouse.errors import (
+    BadRows,
+    Diverged,
+    InhouseError,
+    InvalidRequest,
+    LeaseLost,
+    StorageFull,
+    StoreBusy,
+    Unavailable,
+)
 from inhouse.jobs import queue
-from inhouse.schema import Job, JobFault
+from inhouse.schema import TERMINAL_STATES, Job, JobFault
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import require_current
@@ -40,9 +50,7 @@ def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
     """Runs one job to its end."""
     os.umask(0o077)
     settings = settings_module.load()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings.log_level, settings.log_format, "job", job=job_id)
     end_with_parent(lambda: os._exit(1))
     db = Database(settings.database)
 
@@ -61,7 +69,8 @@ def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
     try:
         if device_note is not None:
             same_device(settings.device, device_note)
-        _run(context)
+        with logs.about(project=job.project):
+            _run(context)
     except LeaseLost:
         log.info("%s: the claim has passed on; stopping", job_id)
         return ends.DONE
@@ -75,7 +84,8 @@ def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
         if again is not None:
             return again
         _end_as_failed(context, e)
-    shutil.rmtree(scratch, ignore_errors=True)
+    if _is_over(context):
+        shutil.rmtree(scratch, ignore_errors=True)
     return ends.DONE
 
 
@@ -103,6 +113,16 @@ def _say(context: Context, message: str) -> None:
         patiently(say)
     except (LeaseLost, StorageFull) as e:
         log.info("%s: not said: %s", context.job.id, e)
+
+
+def _is_over(context: Context) -> bool:
+    """Whether the job has ended. A paused one goes on from what lies in its folder, so a doubt keeps that."""
+    try:
+        with context.db.read() as conn:
+            return records.get(conn, None, context.job.id).state in TERMINAL_STATES
+    except Unavailable as e:
+        log.warning("%s: its folder stays for now: %s", context.job.id, e.message)
+        return False
 
 
 def _run(context: Context) -> None:

@@ -18,15 +18,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from inhouse import logs
 from inhouse import settings as settings_module
-from inhouse.errors import InvalidRequest, LeaseLost, StorageFull, Unavailable
+from inhouse.errors import InvalidRequest, LeaseLost, NotFound, StorageFull, Unavailable
 from inhouse.jobs import queue
 from inhouse.jobs.placement import Held, WorkerRoom, choose
-from inhouse.schema import Job
+from inhouse.schema import TERMINAL_STATES, Job
 from inhouse.settings import Settings
 from inhouse.store.db import Database
 from inhouse.store.migrations import require_current
 from inhouse.store.private import make_private
+from inhouse.store.records import jobs as records
+from inhouse.store.records import workers
+from inhouse.store.records.workers import WorkerRow
 from inhouse.worker import ends
 from inhouse.worker.children import Child, Leash
 from inhouse.worker.parent import end_with_parent
@@ -69,6 +73,10 @@ class Worker:
         self._command = command
         self._stopping = threading.Event()
         self._claim_at = 0.0
+        self._note_at = 0.0
+        self._started_at = 0.0
+        self._leases_lost = 0
+        self._processes_died = 0
         self._owed: list[Child] = []
         """Children that have ended, whose jobs the store has not taken back yet."""
         self.device_note = settings.run_dir / f"device-{os.getpid()}"
@@ -107,6 +115,20 @@ class Worker:
         self._renew()
         self._settle()
         self._claim()
+        self._note()
+
+    def _note(self, *, leaves: bool = False) -> None:
+        """Tells the store that this worker is there, or that it goes, and what went wrong on it."""
+        now = self._clock()
+        if now < self._note_at and not leaves:
+            return
+        with self.db.write() as conn:
+            require_current(conn)
+            at = self.db.clock(conn)
+            self._started_at = self._started_at or at
+            row = WorkerRow(self.name, self._started_at, at, self._leases_lost, self._processes_died)
+            (workers.leave if leaves else workers.note)(conn, row)
+        self._note_at = now + self.settings.lease_s / 3
 
     def _claim(self) -> None:
         if self.device_faults >= MAX_DEVICE_FAULTS:
@@ -180,11 +202,20 @@ class Worker:
                 child.lease_ends = now + self.settings.lease_s
             elif child.process.poll() is None:
                 log.info("%s is no longer ours: cancelled, or taken over", child.job.id)
+                self._leases_lost += not self._is_over(child.job)
                 del self.children[child.job.id]
                 child.kill()
                 self._sweep()
             else:
                 child.renew_at = now + self.settings.lease_s  # it ended by itself: the next turn buries it
+
+    def _is_over(self, job: Job) -> bool:
+        """Whether a job has ended, rather than passed to another worker."""
+        try:
+            with self.db.read() as conn:
+                return records.get(conn, None, job.id).state in TERMINAL_STATES
+        except (NotFound, Unavailable, StorageFull):
+            return False
 
     def _reap(self) -> None:
         """Buries children that have ended; the job of one that ended badly is owed to the queue."""
@@ -197,6 +228,7 @@ class Worker:
             if code == ends.DONE:
                 continue
             log.error("%s %s died with exit code %d", child.job.kind, child.job.id, code)
+            self._processes_died += 1
             if (
                 code == ends.OTHER_RELEASE
             ):  # the files on disk are not those that this process was started from
@@ -241,6 +273,10 @@ class Worker:
             self._settle()
         except (Unavailable, StorageFull) as e:
             log.info("%d jobs could not be given back: %s", len(self._owed), e)
+        try:
+            self._note(leaves=True)
+        except (InvalidRequest, Unavailable, StorageFull) as e:
+            log.info("that this worker ends could not be noted: %s", e)
 
 
 def jittered(wait_s: float) -> float:
@@ -252,9 +288,7 @@ def main() -> int:
     """Runs a worker with this process's settings until SIGTERM, Ctrl-C, or the end of its standard input."""
     os.umask(0o077)
     settings = settings_module.load()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings.log_level, settings.log_format, "worker")
     try:
         make_private(settings.data_dir)
     except InvalidRequest as e:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,14 +23,16 @@ from inhouse.store import ids
 from inhouse.store.records import files, models
 from inhouse.store.records import jobs as records
 from inhouse.tune.checkpoint import Checkpoints
-from inhouse.tune.loop import train
+from inhouse.tune.loop import Step, train
 from inhouse.tune.recipe import Recipe, resolve
 from inhouse.tune.validation import SHARE, Validation
 from inhouse.worker.base import OpenBase, open_base
+from inhouse.worker.checkpoints import kept, publisher, steps_to_publish
 from inhouse.worker.context import Context
 from inhouse.worker.memory import tune_memory
 from inhouse.worker.micro import is_halved
 from inhouse.worker.patience import patiently
+from inhouse.worker.pause import Pause
 from inhouse.worker.report import Report
 from inhouse.worker.room import storage_full
 from inhouse.worker.serve import serve
@@ -63,13 +64,27 @@ def tune(context: Context) -> None:
         recipe = replace(recipe, micro_tokens=recipe.micro_tokens // 2)
         report.say(f"Memory ran out before: {recipe.micro_tokens} tokens at a time, half as many.")
     _say_recipe(report, recipe, training)
+    plain = _plain(spec, recipe)
+
+    def tell() -> None:
+        with context.db.write() as conn:
+            records.set_result(conn, context.job.id, context.fence, {"hyperparameters": plain})
+
+    patiently(tell)
 
     lora = None if full else TrainedLora(base.decoder, rank=recipe.rank, alpha=recipe.alpha, seed=recipe.seed)
     source = Epochs(training, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=recipe.seed)
     validation = _validation(report, held_out, source, recipe) if held_out else None
-    _train(context, report, base, lora, source, recipe, validation)
+    made = _card(context, spec, card, base, plain)
+
+    def keep(step: Step | None = None) -> str:
+        return kept(context, "model", lambda folder: _write(folder, spec, made, base, lora))
+
+    publish = publisher(context, made, keep, report.flush)
+    if not _train(context, report, base, lora, source, recipe, validation, publish):
+        return
     with storage_full():
-        _publish(context, spec, card, base, lora, recipe, training, report)
+        _publish(context, made.model_copy(update={"digest": keep()}), plain, training, report)
 
 
 COLUMNS = {
@@ -126,19 +141,67 @@ def _train(
     source: Epochs,
     recipe: Recipe,
     validation: Validation | None,
-) -> None:
-    """Runs the loop to its end, from the last checkpoint if there is one."""
-    checkpoints = Checkpoints(context.scratch / "checkpoints")
-    speed = Speed(base.decoder.device, base.decoder.dtype)
-    for step in train(base.decoder, lora, source, recipe, validation=validation, checkpoints=checkpoints):
+    publish: Callable[[Step], None],
+) -> bool:
+    """Runs the loop to its end, from the last checkpoint if there is one. False: it was paused on the way."""
+    speed, pause = Speed(base.decoder.device, base.decoder.dtype), Pause(context)
+    for step in train(
+        base.decoder,
+        lora,
+        source,
+        recipe,
+        validation=validation,
+        checkpoints=Checkpoints(context.scratch / "checkpoints"),
+        # a whole model each time would fill the disk
+        publish_at=() if lora is None else steps_to_publish(source),
+        publish=publish,
+        is_checkpoint_wanted=pause.is_asked,
+    ):
         report.step(step, source.steps_per_epoch)
         if step.is_saved:
             report.offer()
             _note_checkpoint(context, step.step)
+            if pause.take(step.step, step.steps, report.flush):
+                return False
         if speed.add(step):
             facts = speed.facts()
             report.say(sentence(facts), **facts)
     report.flush()
+    return True
+
+
+def _card(
+    context: Context, spec: TuneSpec, parent: ModelCard, base: OpenBase, plain: dict[str, Any]
+) -> ModelCard:
+    """The model that the job makes, but for its weights and the time."""
+    job = context.job
+    name = ids.tuned_model(spec.base, job.project, spec.suffix, job.id)
+    is_full = spec.method == "full"
+    about = {"parents": [parent.name], "context": base.decoder.config.context, "recipe": plain}
+    return ModelCard(
+        name=name,
+        project=job.project,
+        kind="full" if is_full else "adapter",
+        base=name if is_full else spec.base,
+        base_digest=base.digest,
+        job=job.id,
+        created_at=0.0,
+        about=about,
+    )
+
+
+def _write(folder: Path, spec: TuneSpec, card: ModelCard, base: OpenBase, lora: TrainedLora | None) -> None:
+    """Writes the weights as they stand. Every attempt writes the same bytes, so nothing of the attempt is in them."""
+    if lora is None:
+        save_base(base.decoder, folder, like=base.folder)
+        return
+    notes = {
+        "base": spec.base,
+        "base_digest": base.digest,
+        "job": card.job,
+        "recipe": card.about["recipe"],
+    }
+    lora.adapter(notes).write(folder, base.decoder.config, base=spec.base)
 
 
 def _note_checkpoint(context: Context, step: int) -> None:
@@ -150,74 +213,35 @@ def _note_checkpoint(context: Context, step: int) -> None:
 
 
 def _publish(
-    context: Context,
-    spec: TuneSpec,
-    parent: ModelCard,
-    base: OpenBase,
-    lora: TrainedLora | None,
-    recipe: Recipe,
-    training: list[Example],
-    report: Report,
+    context: Context, card: ModelCard, plain: dict[str, Any], training: list[Example], report: Report
 ) -> None:
-    """Stores the model and, in the transaction that ends the job, makes it known: once, whatever happens."""
+    """Makes the model known in the transaction that ends the job: once, whatever happens."""
     job = context.job
-    room = (
-        context.scratch / f"attempt-{context.fence}"
-    )  # no other attempt, however late it wakes, writes here
-    shutil.rmtree(room, ignore_errors=True)
-    room.mkdir()
-    folder = room / "model"
-    if lora is None:
-        save_base(base.decoder, folder, like=base.folder)
-    else:
-        notes = {"base": spec.base, "base_digest": base.digest, "job": job.id, "recipe": _plain(recipe)}
-        lora.adapter(notes).write(folder, base.decoder.config, base=spec.base)
-    digest = context.artifacts.put_folder(folder)
     table = report.metrics()
-    results = _results(context, room, table)
-    name = ids.tuned_model(spec.base, job.project, spec.suffix)
-    trained = sum(len(e.ids) for e in training) * recipe.epochs
-    kind = "full" if lora is None else "adapter"
+    results = _results(context, table)
 
     def publish(conn: sa.Connection) -> None:
         now = context.db.clock(conn)
-        models.add(
-            conn,
-            ModelCard(
-                name=name,
-                project=job.project,
-                kind=kind,
-                base=name if kind == "full" else spec.base,
-                digest=digest,
-                base_digest=base.digest,
-                job=job.id,
-                created_at=now,
-                about={
-                    "parents": [parent.name],
-                    "context": base.decoder.config.context,
-                    "recipe": _plain(recipe),
-                },
-            ),
-        )
+        models.add(conn, card.model_copy(update={"created_at": now}))
         files.add(conn, results.model_copy(update={"created_at": now}))
-        records.add_event(conn, job.id, f"New model: {name}", now, fence=None)
+        records.add_event(conn, job.id, f"New model: {card.name}", now, fence=None)
 
     result = {
-        "model": name,
-        "digest": digest,
-        "trained_tokens": trained,
+        "model": card.name,
+        "digest": card.digest,
+        "trained_tokens": sum(len(e.ids) for e in training) * plain["epochs"],
         "result_files": [results.id],
         "train_loss": table[-1]["train_loss"],
-        "hyperparameters": _plain(recipe),
+        "hyperparameters": plain,
     }
     patiently(
         lambda: queue.finish(context.db, job.id, context.fence, "succeeded", result=result, publish=publish)
     )
 
 
-def _results(context: Context, room: Path, table: list[dict[str, Any]]) -> File:
+def _results(context: Context, table: list[dict[str, Any]]) -> File:
     """The table of steps as a CSV file of the project, as OpenAI's result files are."""
-    path = room / "results.csv"
+    path = context.scratch / f"results-{context.fence}.csv"
     with path.open("w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f)
         writer.writerow(COLUMNS)
@@ -234,6 +258,9 @@ def _results(context: Context, room: Path, table: list[dict[str, Any]]) -> File:
     )
 
 
-def _plain(recipe: Recipe) -> dict[str, Any]:
+def _plain(spec: TuneSpec, recipe: Recipe) -> dict[str, Any]:
+    """The numbers that a job's owner sees as chosen."""
     names = ("method", "epochs", "batch_size", "learning_rate", "rank", "alpha", "seed")
-    return {name: getattr(recipe, name) for name in names}
+    plain = {name: getattr(recipe, name) for name in (*names, "checkpoint_every", "evaluate_every")}
+    asked = spec.learning_rate_multiplier
+    return plain | {"learning_rate_multiplier": 1.0 if asked == "auto" else asked}

@@ -6,6 +6,7 @@ It knows names and purposes; what is inside a file is checked when a job wants i
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import Connection
 from starlette.responses import FileResponse, Response
 
-from inhouse.errors import InvalidRequest, Unavailable, UnsupportedParameter
+from inhouse.errors import InvalidRequest, RangeNotSatisfiable, Unavailable, UnsupportedParameter
 from inhouse.schema import FILE_PURPOSES, File
 from inhouse.server import audit, body, gateway, multipart
 from inhouse.server.auth import caller
@@ -30,6 +31,9 @@ router = APIRouter()
 UPLOAD_PURPOSES = tuple(p for p in FILE_PURPOSES if p not in ("fine-tune-results", "batch_output"))
 MAX_NAME_CHARACTERS = 255
 MAX_LIST = 10_000
+RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+EXPIRY_S = (3600, 30 * 86_400)
+"""The shortest and the longest time that OpenAI keeps a file which is to expire."""
 
 
 @router.post("/v1/files", response_model=None)
@@ -43,6 +47,7 @@ async def create(request: Request) -> Response:
 
     form = await multipart.receive(request, gw.store, keep, file_field="file", max_bytes=limit)
     purpose = form.fields.pop("purpose", None)
+    keep_s = _expiry(form.fields)
     for name in form.fields:
         raise UnsupportedParameter(f"This server does not honour {name}. Leave it out.", param=name)
     if purpose is None:
@@ -62,6 +67,7 @@ async def create(request: Request) -> Response:
             raise Unavailable(
                 "The same content was forgotten while it came. Upload it again.", retry_after_s=1.0
             )
+        now = gw.db.clock(conn)
         file = File(
             id=ids.new("file"),
             project=who.project,
@@ -69,12 +75,14 @@ async def create(request: Request) -> Response:
             purpose=purpose,
             bytes=size,
             digest=digest,
-            created_at=gw.db.clock(conn),
+            created_at=now,
+            expires_at=None if keep_s is None else int(now) + keep_s,
         )
         files.add(conn, file)
         return wire(file)
 
-    return await create_once(request, f"{digest} {purpose} {filename}".encode(), add)
+    asked = f"{digest} {purpose} {filename}" + ("" if keep_s is None else f" {keep_s}")
+    return await create_once(request, asked.encode(), add)
 
 
 @router.get("/v1/files", response_model=None)
@@ -109,6 +117,7 @@ async def content(request: Request, id: str) -> Response:
         caller(request), file, "GET /v1/facts/export gives those that you may see; or ask an admin."
     )
     path = gw.artifacts.path(file.digest)
+    _check_range(request, file)
     disposition = f"attachment; filename*=utf-8''{quote(file.filename, safe='')}"
     return FileResponse(
         path,
@@ -140,7 +149,42 @@ def wire(file: File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
-    }
+    } | ({} if file.expires_at is None else {"expires_at": int(file.expires_at)})
+
+
+def _expiry(fields: dict[str, str]) -> int | None:
+    """For how many seconds the file is to be kept; takes the form's two fields for it. Raises InvalidRequest."""
+    anchor, seconds = (fields.pop(f"expires_after[{name}]", None) for name in ("anchor", "seconds"))
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise InvalidRequest(
+            "A file's time runs from created_at: expires_after[anchor]=created_at.",
+            param="expires_after[anchor]",
+        )
+    least, most = EXPIRY_S
+    if not (seconds and seconds.isascii() and seconds.isdigit() and least <= int(seconds[:9]) <= most):
+        raise InvalidRequest(
+            f"A file is kept for {least} to {most} seconds, or without expires_after until it is deleted.",
+            param="expires_after[seconds]",
+        )
+    return int(seconds)
+
+
+def _check_range(request: Request, file: File) -> None:
+    """Raises RangeNotSatisfiable for a part that begins behind the file's end; what is no single range is ignored."""
+    found = RANGE.fullmatch(request.headers.get("range", ""))
+    if found is None or found.group() == "bytes=-":
+        request.scope["headers"] = [h for h in request.scope["headers"] if h[0] != b"range"]
+        return
+    first, last = found.groups()
+    is_there = int(first) < file.bytes if first else int(last) > 0
+    is_forward = not (first and last) or int(first) <= int(last)
+    is_meant = request.headers.get("if-range", f'"{file.digest}"') == f'"{file.digest}"'
+    if is_meant and not (is_there and is_forward):
+        raise RangeNotSatisfiable(
+            f"{file.id} has {file.bytes} bytes. Ask for a range within them.", param="Range"
+        )
 
 
 async def _get(request: Request, id: str) -> File:

@@ -1,4 +1,4 @@
-"""Tuning jobs: created from files, listed, followed by their events, cancelled.
+"""Tuning jobs: created from files, listed, followed by their events, paused, resumed, cancelled; their checkpoints.
 
 It knows OpenAI's wire and the store's jobs; it hands the files to the validator and starts no training.
 """
@@ -14,7 +14,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from inhouse.errors import InvalidRequest, ModelNotFound, NotFound, UnsupportedParameter
+from inhouse.errors import Conflict, InvalidRequest, ModelNotFound, NotFound, UnsupportedParameter
 from inhouse.schema import Event, File, Job, ModelCard, OnConflict, TuneSpec, UnknownPolicy
 from inhouse.server import audit, bases, body, gateway
 from inhouse.server.auth import Caller, caller
@@ -23,7 +23,8 @@ from inhouse.server.openai.listing import list_wire, piece
 from inhouse.server.openai.sampling import Metadata
 from inhouse.server.replies import Json
 from inhouse.store import ids
-from inhouse.store.records import files, jobs
+from inhouse.store.records import checkpoints, files, jobs
+from inhouse.store.records.checkpoints import Checkpoint
 
 router = APIRouter()
 
@@ -43,6 +44,9 @@ KNOBS = {
 MEMORY_KNOBS = {"x_experts": "experts", "x_unknown": "unknown", "x_on_conflict": "on_conflict"}
 """The same of a memory."""
 SUFFIX = re.compile(r"[A-Za-z0-9_.\-]*")
+CHECKPOINTS_A_PAGE = 10
+FILTER = re.compile(r"metadata\[(.{1,64})\]")
+"""How a query names a word of a job's metadata."""
 
 
 class Hyperparameters(body.RequestBody):
@@ -216,12 +220,22 @@ async def create(request: Request) -> Response:
 
 @router.get("/v1/fine_tuning/jobs", response_model=None)
 async def list_all(request: Request) -> Response:
-    """The project's jobs, newest first."""
-    part, project = piece(body.query(request, ("after", "limit"))), caller(request).project
+    """The project's jobs, newest first; with metadata[key]=value those that were given these words, with
+    metadata=null those that were given none."""
+    words = {name: found[1] for name in request.query_params if (found := FILTER.fullmatch(name))}
+    asked = body.query(request, ("after", "limit", "metadata", *words))
+    part, project = piece(asked), caller(request).project
+    wanted = {word: asked[name] for name, word in words.items()} or None
+    if "metadata" in asked:
+        if asked["metadata"] != "null" or wanted:
+            raise InvalidRequest("Write metadata[key]=value, or metadata=null for none.", param="metadata")
+        wanted = {}
 
     def ask(conn: Connection) -> dict[str, Any]:
-        found, has_more = jobs.page(conn, project, kind="tune", after=part.after, limit=part.limit)
-        return list_wire([wire(job) for job in found], has_more)
+        found, has_more = jobs.page(
+            conn, project, kind="tune", after=part.after, limit=part.limit, metadata=wanted
+        )
+        return list_wire([_told(conn, job) for job in found], has_more)
 
     return Json(await gateway.of(request).store.read(ask))
 
@@ -230,14 +244,12 @@ async def list_all(request: Request) -> Response:
 async def retrieve(request: Request, id: str) -> Response:
     """One job."""
     project = caller(request).project
-
-    job = await gateway.of(request).store.read(lambda conn: _tune_job(conn, project, id))
-    return Json(wire(job))
+    return Json(await gateway.of(request).store.read(lambda conn: _told(conn, _tune_job(conn, project, id))))
 
 
 @router.post("/v1/fine_tuning/jobs/{id}/cancel", response_model=None)
 async def cancel(request: Request, id: str) -> Response:
-    """Ends a job that has not ended. Nothing of it is published."""
+    """Ends a job that has not ended. Nothing more of it is published; checkpoints that were stay."""
     gw, who = gateway.of(request), caller(request)
 
     def change(conn: Connection) -> dict[str, Any]:
@@ -251,6 +263,64 @@ async def cancel(request: Request, id: str) -> Response:
     return Json(await gw.store.write(change))
 
 
+@router.post("/v1/fine_tuning/jobs/{id}/pause", response_model=None)
+async def pause(request: Request, id: str) -> Response:
+    """Lets a job run no further for now: a running one stops after its step, with a checkpoint.
+
+    A job that is paused stays so: a client may send this again that lost the reply.
+    """
+    gw, who = gateway.of(request), caller(request)
+
+    def change(conn: Connection) -> dict[str, Any]:
+        before = _tune_job(conn, who.project, id)
+        if before.state == "running" and TuneSpec.model_validate(before.spec).method == "memory":
+            raise Conflict(
+                f"{id} makes a memory, which is done in one go: it has no checkpoint to go on from. Let it end, or "
+                "cancel it."
+            )
+        now = gw.db.clock(conn)
+        job = jobs.pause(conn, who.project, id, now)
+        if before.paused_at is None:
+            said = (
+                "Pausing after the step that runs." if job.state == "running" else "Paused before it began."
+            )
+            jobs.add_event(conn, id, said, now, fence=None)
+            audit.note(conn, who, "job.paused", id)
+        return _told(conn, job)
+
+    return Json(await gw.store.write(change))
+
+
+@router.post("/v1/fine_tuning/jobs/{id}/resume", response_model=None)
+async def resume(request: Request, id: str) -> Response:
+    """Lets a paused job go on, from its last checkpoint. One that is not paused stays as it is."""
+    gw, who = gateway.of(request), caller(request)
+
+    def change(conn: Connection) -> dict[str, Any]:
+        before = _tune_job(conn, who.project, id)
+        job = jobs.resume(conn, who.project, id)
+        if before.paused_at is not None:
+            jobs.add_event(conn, id, "Resumed.", gw.db.clock(conn), fence=None)
+            audit.note(conn, who, "job.resumed", id)
+        return _told(conn, job)
+
+    return Json(await gw.store.write(change))
+
+
+@router.get("/v1/fine_tuning/jobs/{id}/checkpoints", response_model=None)
+async def list_checkpoints(request: Request, id: str) -> Response:
+    """A job's models on the way, newest first; each may be asked by its name."""
+    part = piece(body.query(request, ("after", "limit")), default_limit=CHECKPOINTS_A_PAGE)
+    project = caller(request).project
+
+    def ask(conn: Connection) -> dict[str, Any]:
+        _tune_job(conn, project, id)
+        found, has_more = checkpoints.page(conn, project, id, after=part.after, limit=part.limit)
+        return list_wire([checkpoint_wire(one) for one in found], has_more)
+
+    return Json(await gateway.of(request).store.read(ask))
+
+
 @router.get("/v1/fine_tuning/jobs/{id}/events", response_model=None)
 async def events(request: Request, id: str) -> Response:
     """A job's log, newest first."""
@@ -262,6 +332,15 @@ async def events(request: Request, id: str) -> Response:
         return list_wire([event_wire(event) for event in found], has_more)
 
     return Json(await gateway.of(request).store.read(ask))
+
+
+def _told(conn: Connection, job: Job) -> dict[str, Any]:
+    """The same as `wire`, and of a running job when it is likely to end."""
+    told = wire(job)
+    newest = jobs.newest_metrics(conn, job.id) if job.state == "running" else None
+    if newest is not None and "seconds_left" in newest.data and job.paused_at is None:
+        told["estimated_finish"] = int(newest.created_at + newest.data["seconds_left"])
+    return told
 
 
 def wire(job: Job) -> dict[str, Any]:
@@ -292,8 +371,15 @@ def wire(job: Job) -> dict[str, Any]:
         "integrations": [],
         "metadata": spec.request.get("metadata"),
         "user_provided_suffix": spec.suffix or None,
-        "x_state": job.x_state,
+        "x_state": _x_state(job),
     }
+
+
+def _x_state(job: Job) -> str | None:
+    """OpenAI's states have no word for a paused job, which is queued there as here."""
+    if job.paused_at is not None:
+        return "pausing" if job.state == "running" else "paused"
+    return job.x_state
 
 
 def _method_wire(spec: TuneSpec, knobs: dict[str, Any]) -> dict[str, Any]:
@@ -316,6 +402,19 @@ def event_wire(event: Event) -> dict[str, Any]:
         "type": event.type,
         "message": event.message,
         "data": event.data,
+    }
+
+
+def checkpoint_wire(found: Checkpoint) -> dict[str, Any]:
+    """A model on the way as OpenAI's clients read it."""
+    return {
+        "id": found.id,
+        "object": "fine_tuning.job.checkpoint",
+        "created_at": int(found.created_at),
+        "fine_tuned_model_checkpoint": found.model,
+        "fine_tuning_job_id": found.job,
+        "metrics": found.metrics,
+        "step_number": found.step,
     }
 
 

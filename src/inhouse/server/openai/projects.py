@@ -93,7 +93,10 @@ class RateLimitBody(body.RequestBody):
 async def list_projects(request: Request) -> Response:
     """Every project, oldest first; archived ones when asked for."""
     asked = body.query(request, ("after", "limit", "include_archived"))
-    part, archived = piece(asked), asked.get("include_archived") == "true"
+    part, said = piece(asked), asked.get("include_archived", "false")
+    if said not in ("true", "false"):
+        raise InvalidRequest("include_archived must be true or false.", param="include_archived")
+    archived = said == "true"
 
     def ask(conn: Connection) -> dict[str, Any]:
         found, has_more = projects.page(conn, archived=archived, after=part.after, limit=part.limit)

@@ -71,6 +71,12 @@ def get(conn: sa.Connection, project: str, id: str) -> Batch:
     return from_row(row)
 
 
+def counts(conn: sa.Connection) -> dict[str, int]:
+    """How many batches there are of each status."""
+    query = sa.select(batches.c.status, sa.func.count()).group_by(batches.c.status)
+    return {status: int(number) for status, number in conn.execute(query)}
+
+
 def page(
     conn: sa.Connection, project: str, *, after: str | None = None, limit: int = 20
 ) -> tuple[list[Batch], bool]:

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from inhouse.errors import ModelNotFound
 from inhouse.schema import ModelCard
+from inhouse.store import ids
 from inhouse.store.db import upsert
-from inhouse.store.tables import NO_PROJECT, models
+from inhouse.store.tables import NO_PROJECT, checkpoints, models
 
 _columns = [models.c[name] for name in ModelCard.model_fields]
 
@@ -58,17 +59,18 @@ def all(conn: sa.Connection, project: str) -> builtins.list[ModelCard]:
 
 def versions(conn: sa.Connection, project: str, name: str) -> builtins.list[ModelCard]:
     """The project's adapters that go by this name and one part more, the newest first. Those that were tuned without
-    a suffix are no versions of each other."""
+    a suffix are no versions of each other, and checkpoints none of their model."""
     if name.endswith(":"):
         return []
     begins = models.c.name.startswith(f"{name}:", autoescape=True)
     query = sa.select(*_columns).where(models.c.project == project, models.c.kind == "adapter", begins)
     cards = [_card(row) for row in conn.execute(query.order_by(models.c.seq.desc()))]
-    return [card for card in cards if card.name.rpartition(":")[0] == name]
+    return [c for c in cards if c.name.rpartition(":")[0] == name and not ids.is_checkpoint(c.name)]
 
 
 def delete(conn: sa.Connection, project: str, name: str) -> None:
-    """Forget the project's own model. Bases cannot be deleted this way."""
+    """Forget the project's own model, or checkpoint of one. Bases cannot be deleted this way."""
+    conn.execute(checkpoints.delete().where(checkpoints.c.project == project, checkpoints.c.model == name))
     if conn.execute(models.delete().where(models.c.project == project, models.c.name == name)).rowcount == 0:
         raise _missing(name)
 
