@@ -24,7 +24,7 @@ from inhouse.jobs.queue import MAX_ATTEMPTS
 from inhouse.schema import TERMINAL_STATES
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
-from inhouse.store.tables import facts, files, jobs, keys, models, usage
+from inhouse.store.tables import checkpoints, facts, files, jobs, keys, models, usage
 
 USAGE_GRACE_S = 3.0
 """Tokens used are written up to half a second later. A reply this close before a kill may be counted nowhere."""
@@ -148,7 +148,9 @@ class _Store:
                 jobs.c.finished_at,
             ).where(jobs.c.kind == "tune")
         ).all()
-        made = sa.select(models.c.job, models.c.digest).where(models.c.kind == "adapter")
+        made = sa.select(models.c.job, models.c.digest).where(
+            models.c.kind == "adapter", models.c.name.not_in(sa.select(checkpoints.c.model))
+        )
         return cls(
             jobs={row.id: row for row in tuned},
             suffixes=Counter(row.spec.get("suffix", "") for row in tuned),

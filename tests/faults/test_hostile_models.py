@@ -146,9 +146,9 @@ def test_a_base_that_is_renamed_on_disk_degrades_and_comes_back(house: House, tm
     """Fault 27: what is in memory goes on; what must be loaded says which folder is missing; nothing crashes."""
 
     def status() -> str:
-        reply = httpx2.get(house.url + "/ready", trust_env=False)
-        assert reply.status_code == 200
-        return str(reply.json()["status"])
+        reply = httpx2.get(house.url + "/ready", trust_env=False).json()
+        assert reply["status"] in ("ready", "degraded"), reply
+        return str(reply["status"])
 
     before = house.chat("moved", "hello", max_tokens=4).json()["choices"]
     until(lambda: status() == "ready", "the look before is over")

@@ -119,7 +119,7 @@ def _examples(context: Context, base: OpenBase, digest: str, name: str) -> list[
 def _say_recipe(report: Report, recipe: Recipe, training: list[Example]) -> None:
     tokens = sum(len(e.ids) for e in training)
     report.say(
-        f"{len(training)} rows, {tokens} tokens, {sum(e.loss_tokens for e in training)} of them trained."
+        f"{len(training)} examples, {tokens} tokens, {sum(e.loss_tokens for e in training)} of them trained."
     )
     for name, reason in recipe.reasons.items():
         report.say(f"Chose {name} = {getattr(recipe, name)}: {reason}.")
