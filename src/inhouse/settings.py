@@ -233,7 +233,7 @@ def _resolve(
     if any(mark in settings.webhook_hosts for mark in ("/", "@")):
         raise InvalidRequest(
             f"{sources.get('webhook_hosts', 'default')}: webhook_hosts = {settings.webhook_hosts!r} holds more than "
-            "hosts. Give names or addresses, each with a port or without: ci.example.com, *.corp.example, 10.1.2.3:9000.",
+            "hosts. Give names or addresses, as in ci.example.com, *.corp.example, 10.1.2.3:9000.",
             param="webhook_hosts",
         )
     return settings, sources
