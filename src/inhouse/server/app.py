@@ -101,6 +101,7 @@ def create_app(
         audit_watch=AuditWatch(store),
         outward=outward,
         courier=Courier(store, outward),
+        reservations=idempotency.Reservations(store, settings.lease_s),
     )
     # No documentation pages: the framework's fetch scripts from elsewhere. /openapi.json stays.
     app = FastAPI(
@@ -151,6 +152,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway.readiness.run(),
         gateway.audit_watch.run(),
         Batches(app).run(),
+        gateway.reservations.run(),
         idempotency.keep_swept(gateway.store),
         gateway.courier.run(),
         courier.keep_swept(gateway.store),
