@@ -94,7 +94,7 @@ def create_app(
         relay=Relay(settings, store),
         usage=UsageLog(store),
         metrics=metrics,
-        validator=Validator(db, artifacts, settings.max_line_bytes),
+        validator=Validator(db, artifacts, settings.max_line_bytes, settings.lease_s),
         clearing=Clearing(store, artifacts),
         restricted=Restricted(store, artifacts, settings.max_line_bytes),
         readiness=Readiness(settings, store, work, declared),
@@ -158,7 +158,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         courier.keep_swept(gateway.store),
     )
     tasks = [asyncio.create_task(work) for work in running]
-    await gateway.store.run(gateway.validator.resume)
+    gateway.validator.start()
     try:
         yield
     finally:

@@ -18,9 +18,9 @@ from inhouse.store.db import lease_now
 from inhouse.store.tables import jobs
 
 
-def held(job_id: str, fence: int) -> sa.ColumnElement[bool]:
-    """True of the job's row while this fence is the current one and the job runs."""
-    return sa.and_(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.state == "running")
+def held(job_id: str, fence: int, state: str = "running") -> sa.ColumnElement[bool]:
+    """True of the job's row while this fence is the current one and the job runs, or is in the `state`."""
+    return sa.and_(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.state == state)
 
 
 def claim(
@@ -64,9 +64,10 @@ def is_free(conn: sa.Connection, row: sa.ColumnCollection[str, Any]) -> sa.Colum
     return sa.or_(row["lease_until"].is_(None), sa.not_(is_live(conn, row)))
 
 
-def require(conn: sa.Connection, job_id: str, fence: int) -> None:
+def require(conn: sa.Connection, job_id: str, fence: int, state: str = "running") -> None:
     """Raise LeaseLost unless the fence holds, and keep it from moving until the transaction ends."""
-    if conn.execute(sa.select(jobs.c.id).where(held(job_id, fence)).with_for_update()).first() is None:
+    ours = held(job_id, fence, state)
+    if conn.execute(sa.select(jobs.c.id).where(ours).with_for_update()).first() is None:
         raise lost(job_id, fence)
 
 
