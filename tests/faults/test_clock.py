@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,14 +17,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as some
 
 from inhouse.client.facts import _plain as seconds
-from inhouse.jobs import queue
+from inhouse.jobs import batches, deliveries, queue
 from inhouse.rows.formats import _seconds as moment
 from inhouse.schema import Job
 from inhouse.server.limits import month_start
-from inhouse.store import fence, ids
+from inhouse.store import fence, ids, tables
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
+from inhouse.store.records import batches as batch_records
 from inhouse.store.records import jobs as records
+from inhouse.store.records import webhooks
 from tests.faults.other_clock import OtherClock
 from tests.house.house import House, rows, until
 
@@ -85,6 +87,35 @@ def worker_of(
 def ended(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.communicate()
+
+
+def claim_batch(db: Database) -> bool:
+    """Whether the one batch, made here, is free, and now claimed for a minute."""
+    with db.write() as conn:
+        if not batch_records.any_unfinished(conn):
+            own = {
+                "id": "batch_1",
+                "project": "a",
+                "key": "k",
+                "endpoint": "/v1/completions",
+                "input_file": "f",
+            }
+            batch_records.add(conn, batch_records.Batch(**own, digest="d", created_at=1.0, expires_at=2.0))
+    return batches.claim(db, 60.0) is not None
+
+
+def claim_delivery(db: Database) -> bool:
+    """The same of the one delivery, which takes the lease that deliveries have."""
+    with db.write() as conn:
+        if conn.execute(sa.select(tables.deliveries.c.id)).first() is None:
+            hook = {"id": "we_1", "project": "a", "name": "n", "url": "http://x", "secret": "whsec_AAAA"}
+            conn.execute(
+                tables.webhooks.insert().values(
+                    **hook, events=["batch.failed"], created_at=1.0, updated_at=1.0
+                )
+            )
+            webhooks.tell(conn, "a", "batch.failed", "batch_1", 1.0)
+    return deliveries.claim(db) is not None
 
 
 @pytest.mark.parametrize("off_by_s", [HOUR_S, -HOUR_S])
@@ -152,6 +183,27 @@ def test_a_lease_that_another_clock_wrote_is_over(sqlite_url: str, monkeypatch: 
     assert queue.claim(store, "after", ("tune",), 60.0) is not None
     monkeypatch.setattr(fence, "LONGEST_LEASE_S", 10**9)
     assert queue.claim(store, "control", ("tune",), 60.0) is None
+    store.dispose()
+
+
+@pytest.mark.parametrize("claim", [claim_batch, claim_delivery], ids=["a batch", "a delivery"])
+@pytest.mark.parametrize("by_time_of_day", [False, True], ids=["guarded", "control: by the time of day"])
+def test_a_clock_that_jumps_takes_no_batch_and_no_delivery_and_leaves_none_stuck(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, claim: Callable[[Database], bool], by_time_of_day: bool
+) -> None:
+    """Faults 13 and 14: an hour ahead, nobody else has it; back again, it is free as soon as its lease is over."""
+    store = Database(sqlite_url)
+    migrate(store)
+    real, seconds_run = time.time, time.monotonic
+    if by_time_of_day:
+        monkeypatch.setattr(fence, "lease_now", lambda conn: sa.literal(time.time(), sa.Double))
+        monkeypatch.setattr(fence, "LONGEST_LEASE_S", 10**9)
+    assert claim(store), "it is there"
+    monkeypatch.setattr(time, "time", lambda: real() + HOUR_S)
+    assert claim(store) is by_time_of_day, "the clock is an hour ahead"
+    monkeypatch.setattr(time, "time", real)
+    monkeypatch.setattr(time, "monotonic", lambda: seconds_run() + 61)
+    assert claim(store) is not by_time_of_day, "its lease is over"
     store.dispose()
 
 

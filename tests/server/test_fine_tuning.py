@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -318,6 +319,7 @@ def test_a_check_that_a_busy_store_broke_is_made_again_after_a_while(
     with house(tmp_path) as made:
         id = create(made, training_file=upload(made)).json()["id"]
         checked(made, id)
+        made.server.gateway.validator.close()
         with made.db.write() as conn:
             conn.exec_driver_sql("UPDATE jobs SET state = 'validating_files'")
         monkeypatch.setattr(db_module, "BUSY_TIMEOUT_S", 0.05)
@@ -329,7 +331,7 @@ def test_a_check_that_a_busy_store_broke_is_made_again_after_a_while(
                 return jobs.get(conn, None, id).state
 
         with made.db.write():
-            validator.resume()
+            validator.start()
             until(lambda: "StoreBusy" in caplog.text, "the check meets a busy store")
         if retry_s < 1:
             until(lambda: state() == "queued", "it is made again")
@@ -338,3 +340,45 @@ def test_a_check_that_a_busy_store_broke_is_made_again_after_a_while(
             assert state() == "validating_files"
         validator.close()
         impatient.dispose()
+
+
+@pytest.mark.parametrize("is_fenced", [True, False], ids=["fenced", "control: no fence"])
+def test_a_check_that_a_silent_server_left_is_made_once_by_another_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_fenced: bool
+) -> None:
+    """The first server wakes when the job is long queued, and says nothing more of it."""
+    if not is_fenced:
+        monkeypatch.setattr(validation.unchecked, "require", lambda conn, job: None)
+    with house(tmp_path) as made:
+        sleeping, woken, done = threading.Event(), threading.Event(), threading.Event()
+        settled, check = validation.Validator._settled, validation.Validator._check_job
+
+        def asleep(self: validation.Validator, job: Job, spec: TuneSpec) -> tuple[TuneSpec, str | None]:
+            if self is silent:
+                sleeping.set()
+                woken.wait(20)
+            return settled(self, job, spec)
+
+        def checking(self: validation.Validator, job: Job) -> None:
+            check(self, job)
+            if self is silent:
+                done.set()
+
+        monkeypatch.setattr(validation.Validator, "_settled", asleep)
+        monkeypatch.setattr(validation.Validator, "_check_job", checking)
+        made.server.gateway.validator.close()
+        artifacts = Artifacts(made.settings.artifacts_dir)
+        silent = validation.Validator(made.db, artifacts, 10_000, lease_s=0.5)
+        other = validation.Validator(made.db, artifacts, 10_000, lease_s=0.5)
+        id = create(made, training_file=upload(made)).json()["id"]
+        silent.start()
+        assert sleeping.wait(10)
+        other.start()
+        checked(made, id)
+        woken.set()
+        assert done.wait(10)
+        silent.close()
+        other.close()
+        events = made.client().get(f"/v1/fine_tuning/jobs/{id}/events").json()["data"]
+        said = [event for event in events if event["message"].startswith("Files validated")]
+        assert len(said) == (1 if is_fenced else 2)

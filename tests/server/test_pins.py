@@ -79,6 +79,17 @@ def test_a_pinned_model_is_shown_until_it_is_unpinned(shelf: Shelf) -> None:
     assert shelf.unpin(one).status_code == 404
 
 
+def test_a_pin_that_is_asked_for_again_under_its_key_is_told_again(shelf: Shelf) -> None:
+    one, headers = shelf.publish(f"{ALL}:00000001", r=16), {"idempotency-key": "k"}
+    admin = shelf.house.client(shelf.house.admin)
+    first = admin.post("/v1/x/pins", json={"model": one}, headers=headers)
+    shelf.unpin(one)
+    again = admin.post("/v1/x/pins", json={"model": one}, headers=headers)
+    assert again.json() == first.json() and again.headers["x-idempotent-replay"] == "true"
+    assert shelf.shown() == {}, "it is not pinned a second time"
+    assert admin.post("/v1/x/pins", json={"model": ALL}, headers=headers).status_code == 422
+
+
 def test_a_pin_of_all_versions_is_the_newest_one_s(shelf: Shelf) -> None:
     one = shelf.publish(f"{ALL}:00000001", r=16)
     assert shelf.pin(ALL).json()["model"] == one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import httpx2
 import pytest
 
 from inhouse.server.limits import Limits
-from inhouse.store.records import usage
+from inhouse.store.records import idempotency, usage
 
 from .house import House, engine, house, until
 from .test_responses import TOOL, ask, count, told
@@ -106,3 +107,29 @@ def test_a_twin_of_a_request_at_work_is_told_to_wait(own: House) -> None:
         assert [line for line in lines if line][-1].startswith('data: {"type":"response.completed"')
     again = ask(own, "count 60 0.02", stream=True, headers=key)
     assert again.headers["x-idempotent-replay"] == "true"
+
+
+@pytest.mark.parametrize("lease_s", [0.6, 3600.0])
+def test_the_key_of_a_server_that_was_killed_is_soon_free_and_one_at_work_is_kept(
+    tmp_path: Path, lease_s: float
+) -> None:
+    """The control's lease is not over yet."""
+    key, body = {"idempotency-key": "k"}, {"model": "seedling", "input": "count 60 0.04", "stream": True}
+    with house(tmp_path, lease_s=lease_s) as made, engine(made.db, tmp_path):
+        with made.client().stream("POST", "/v1/responses", json=body, headers=key) as reply:
+            lines = reply.iter_lines()
+            next(lines)
+            time.sleep(1.5)
+            assert len(made.server.gateway.reservations.held) == 1
+            with httpx2.Client(base_url=made.url, headers=key, trust_env=False) as other:
+                headers = {"authorization": f"Bearer {made.member}"}
+                assert other.post("/v1/responses", json=body, headers=headers).status_code == 409, (
+                    "it is kept"
+                )
+            assert [line for line in lines if line][-1].startswith('data: {"type":"response.completed"')
+        with made.db.write() as conn:  # as a server leaves it that was killed while it answered
+            conn.exec_driver_sql("UPDATE idempotency SET status = NULL, body = NULL, holder = 'dead'")
+            idempotency.renew(conn, ["dead"], lease_s)
+        time.sleep(0.8)
+        status = made.client().post("/v1/responses", json=body, headers=key).status_code
+        assert status == (200 if lease_s < 1 else 409)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +17,10 @@ import httpx2
 import pytest
 
 from inhouse.server import calls
-from inhouse.server.usage import UsageLog
+from inhouse.server.threads import STORE_THREADS, StoreThreads
+from inhouse.server.usage import WRITE_EVERY_S, UsageLog
+from inhouse.store.db import Database
+from inhouse.store.migrations import migrate
 from inhouse.store.records import usage as records
 from inhouse.store.records.usage import UsageRow
 
@@ -214,3 +220,32 @@ def test_control_a_log_that_forgets_a_row_is_seen(made: House, monkeypatch: pyte
         said.update(said_of(ask(made, made.member, "seedling", number)))
     assert sums(results(made)) != {(): (said["in"], said["out"])}
     assert calls.UsageRow is UsageRow
+
+
+def test_a_stop_while_rows_wait_for_a_thread_loses_none_and_counts_none_twice(tmp_path: Path) -> None:
+    """Cut off before a thread had the rows, and cut off while one wrote them."""
+    db = Database(f"sqlite:///{tmp_path / 'inhouse.db'}")
+    migrate(db)
+
+    async def stopped(busy_threads: int) -> None:
+        store = StoreThreads(db)
+        log = UsageLog(store)
+        go = threading.Event()
+        busy = [asyncio.create_task(store.run(go.wait)) for _ in range(busy_threads)]
+        run = asyncio.create_task(log.run())
+        log.append(UsageRow("p", "k", "m", "r", 5, 5, time.time()))
+        with db.write() if busy_threads < STORE_THREADS else contextlib.nullcontext():
+            await asyncio.sleep(WRITE_EVERY_S + 0.3)
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+        go.set()
+        await log.flush()
+        await asyncio.gather(*busy)
+        assert log.waiting == 0
+        store.close()
+
+    for number, busy_threads in enumerate((STORE_THREADS, 0), 1):
+        asyncio.run(stopped(busy_threads))
+        with db.read() as conn:
+            assert records.total(conn, "p", 0).requests == number
+    db.dispose()

@@ -20,7 +20,7 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database, now
 from inhouse.store.records import batches as records
 from inhouse.store.records import files, forgetting, usage, webhooks
-from inhouse.store.records.batches import UNFINISHED, Batch, Status
+from inhouse.store.records.batches import MAY_BE_CANCELLED, UNFINISHED, Batch, Status
 from inhouse.store.records.usage import UsageRow
 from inhouse.store.tables import batch_results, batches
 
@@ -41,28 +41,19 @@ def claim(db: Database, lease_s: float, running: Sequence[str] = ()) -> Batch | 
     """The oldest batch that nobody runs, now ours; one of a project that has none among `running` goes first."""
     with db.write() as conn:
         candidates = batches.alias("candidates")
-        clock = now(conn)
-        free = sa.or_(candidates.c.lease_until.is_(None), candidates.c.lease_until < clock)
         oldest = (
             sa.select(candidates.c.id)
-            .where(candidates.c.status.in_(UNFINISHED), free)
+            .where(candidates.c.status.in_(UNFINISHED), fences.is_free(conn, candidates.c))
             .order_by(sa.case((candidates.c.project.in_(running), 1), else_=0), candidates.c.seq)
-            .limit(1)
-            .with_for_update(skip_locked=True)
         )
-        row = conn.execute(
-            batches.update()
-            .where(batches.c.id == oldest.scalar_subquery())
-            .values(fence=batches.c.fence + 1, lease_until=clock + lease_s)
-            .returning(*records.columns)
-        ).first()
+        row = fences.claim(conn, batches, oldest, lease_s, returning=records.columns)
     return None if row is None else records.from_row(row)
 
 
 def renew(db: Database, batch: Batch, lease_s: float) -> Batch:
     """Extend the lease; the batch as it is now. Raises LeaseLost."""
     with db.write() as conn:
-        return _change(conn, batch, lease_until=now(conn) + lease_s)
+        return _change(conn, batch, lease_until=fences.lease_end(conn, lease_s))
 
 
 def release(db: Database, batch: Batch) -> None:
@@ -76,6 +67,19 @@ def begin(db: Database, batch: Batch, total: int) -> Batch:
     with db.write() as conn:
         going = sa.case((batches.c.status == "validating", "in_progress"), else_=batches.c.status)
         return _change(conn, batch, status=going, total=total, in_progress_at=now(conn))
+
+
+def stop(db: Database, batch: Batch, errors: list[dict[str, Any]]) -> Batch:
+    """End a batch as if it had been cancelled, and keep why. One that is past that stays so. Raises LeaseLost."""
+    may_be = batches.c.status.in_(MAY_BE_CANCELLED)
+    with db.write() as conn:
+        return _change(
+            conn,
+            batch,
+            status=sa.case((may_be, "cancelling"), else_=batches.c.status),
+            cancelling_at=sa.case((may_be, now(conn)), else_=batches.c.cancelling_at),
+            errors=sa.case((may_be, sa.literal(errors, batches.c.errors.type)), else_=batches.c.errors),
+        )
 
 
 def fail(db: Database, batch: Batch, errors: list[dict[str, Any]], total: int) -> None:

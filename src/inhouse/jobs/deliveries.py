@@ -9,9 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
+from inhouse.store import fence
 from inhouse.store.db import Database, now
 from inhouse.store.records import webhooks as records
 from inhouse.store.records.webhooks import Delivery, Webhook
@@ -39,26 +41,17 @@ class Due:
 def claim(db: Database, busy: Sequence[str] = ()) -> Due | None:
     """The delivery that has been due longest and is nobody's, none to a `busy` webhook; now ours, else None."""
     with db.read() as conn:
-        if conn.execute(sa.select(deliveries.c.id).where(_is_due(conn, busy)).limit(1)).first() is None:
+        if conn.execute(_due(conn, busy).limit(1)).first() is None:
             return None
     with db.write() as conn:
-        oldest = (
-            sa.select(deliveries.c.seq)
-            .where(_is_due(conn, busy))
-            .order_by(deliveries.c.due_at, deliveries.c.seq)
-            .limit(1)
-            .with_for_update(skip_locked=True)
+        row = fence.claim(
+            conn,
+            deliveries,
+            _due(conn, busy),
+            LEASE_S,
+            returning=records.delivery_columns,
+            tries=deliveries.c.tries + 1,
         )
-        row = conn.execute(
-            deliveries.update()
-            .where(deliveries.c.seq == oldest.scalar_subquery())
-            .values(
-                fence=deliveries.c.fence + 1,
-                tries=deliveries.c.tries + 1,
-                lease_until=now(conn) + LEASE_S,
-            )
-            .returning(*records.delivery_columns)
-        ).first()
         if row is None:
             return None
         delivery = Delivery(**row._mapping)
@@ -83,7 +76,8 @@ def settle(db: Database, delivery: Delivery, *, arrived: bool, said: str) -> Non
         )
 
 
-def _is_due(conn: sa.Connection, busy: Sequence[str]) -> sa.ColumnElement[bool]:
-    clock = now(conn)
-    is_free = sa.or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < clock)
-    return sa.and_(deliveries.c.due_at <= clock, is_free, deliveries.c.webhook.not_in(busy))
+def _due(conn: sa.Connection, busy: Sequence[str]) -> sa.Select[Any]:
+    """The deliveries that a claim could take, in their order."""
+    one = deliveries.alias("candidates").c
+    is_due = sa.and_(one.due_at <= now(conn), fence.is_free(conn, one), one.webhook.not_in(busy))
+    return sa.select(one.seq).where(is_due).order_by(one.due_at, one.seq)

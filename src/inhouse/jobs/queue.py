@@ -43,24 +43,19 @@ def claim(db: Database, worker_id: str, kinds: Sequence[JobKind], lease_s: float
             sa.select(candidates.c.id)
             .where(candidates.c.kind.in_(kinds), _is_waiting(conn, candidates.c))
             .order_by(candidates.c.seq)
-            .limit(1)
-            .with_for_update(skip_locked=True)
         )
-        clock = now(conn)
-        row = conn.execute(
-            jobs.update()
-            .where(jobs.c.id == oldest.scalar_subquery())
-            .values(
-                state="running",
-                fence=jobs.c.fence + 1,
-                attempts=jobs.c.attempts + 1,
-                worker=worker_id,
-                lease_until=lease_now(conn) + lease_s,
-                started_at=sa.func.coalesce(jobs.c.started_at, clock),
-                x_state=None,
-            )
-            .returning(*records.columns)
-        ).first()
+        row = fences.claim(
+            conn,
+            jobs,
+            oldest,
+            lease_s,
+            returning=records.columns,
+            state="running",
+            attempts=jobs.c.attempts + 1,
+            worker=worker_id,
+            started_at=sa.func.coalesce(jobs.c.started_at, now(conn)),
+            x_state=None,
+        )
     return None if row is None else records.from_row(row)
 
 
@@ -105,7 +100,11 @@ def lines(conn: sa.Connection) -> dict[JobKind, Line]:
 def heartbeat(db: Database, job_id: str, fence: int, lease_s: float) -> bool:
     """Extend the lease. False: the job is no longer ours; stop at once and write nothing more."""
     with db.write() as conn:
-        kept = jobs.update().where(fences.held(job_id, fence)).values(lease_until=lease_now(conn) + lease_s)
+        kept = (
+            jobs.update()
+            .where(fences.held(job_id, fence))
+            .values(lease_until=fences.lease_end(conn, lease_s))
+        )
         return conn.execute(kept).rowcount == 1
 
 

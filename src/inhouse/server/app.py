@@ -94,13 +94,14 @@ def create_app(
         relay=Relay(settings, store),
         usage=UsageLog(store),
         metrics=metrics,
-        validator=Validator(db, artifacts, settings.max_line_bytes),
+        validator=Validator(db, artifacts, settings.max_line_bytes, settings.lease_s),
         clearing=Clearing(store, artifacts),
         restricted=Restricted(store, artifacts, settings.max_line_bytes),
         readiness=Readiness(settings, store, work, declared),
         audit_watch=AuditWatch(store),
         outward=outward,
         courier=Courier(store, outward),
+        reservations=idempotency.Reservations(store, settings.lease_s),
     )
     # No documentation pages: the framework's fetch scripts from elsewhere. /openapi.json stays.
     app = FastAPI(
@@ -151,12 +152,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway.readiness.run(),
         gateway.audit_watch.run(),
         Batches(app).run(),
+        gateway.reservations.run(),
         idempotency.keep_swept(gateway.store),
         gateway.courier.run(),
         courier.keep_swept(gateway.store),
     )
     tasks = [asyncio.create_task(work) for work in running]
-    await gateway.store.run(gateway.validator.resume)
+    gateway.validator.start()
     try:
         yield
     finally:

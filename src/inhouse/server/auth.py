@@ -13,7 +13,6 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
@@ -45,7 +44,6 @@ class Caller:
 
     project: str
     key: str
-    role: Literal["admin", "member"]
     name: str = ""
     groups: tuple[str, ...] = ()
     """Facts with an access list are for those who share one of its groups."""
@@ -64,12 +62,13 @@ class Caller:
 
     @property
     def batch_parties(self) -> tuple[Party, ...]:
-        """Whose limits a line of a batch counts for."""
-        return (Party(BATCHES, self.project, self.chosen),)
+        """Whose limits a line of a batch counts for: the key has no second allowance for its batches."""
+        return (Party(BATCHES, self.project, self.chosen), *self.parties[1:])
 
     @property
     def is_admin(self) -> bool:
-        return self.role == "admin"
+        """By what the key may do: an admin account's key may have been given less."""
+        return "admin" in self.scopes
 
     @property
     def sees(self) -> frozenset[str] | None:
@@ -155,7 +154,7 @@ class Keyring:
 
     async def is_admin(self, secret: str) -> bool:
         found = await self.caller_of(secret)
-        return found is not None and "admin" in found.scopes
+        return found is not None and found.is_admin
 
     def _is_local_hash(self, hashed: str) -> bool:
         return self.local_hash is not None and hmac.compare_digest(hashed, self.local_hash)
@@ -167,14 +166,13 @@ class Keyring:
             if is_local:
                 chosen = projects.get(conn, projects.DEFAULT).limits
                 scopes = frozenset(keys.SCOPES_OF["admin"])
-                return Caller(projects.DEFAULT, LOCAL_KEY_ID, "admin", scopes=scopes, chosen=chosen)
+                return Caller(projects.DEFAULT, LOCAL_KEY_ID, scopes=scopes, chosen=chosen)
             row = keys.by_hash(conn, hashed)
             if row is None:
                 return None
             return Caller(
                 row.project,
                 row.id,
-                row.role,
                 row.name,
                 row.groups,
                 frozenset(row.scopes),

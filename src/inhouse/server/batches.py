@@ -19,6 +19,7 @@ from operator import itemgetter
 
 import orjson
 from fastapi import FastAPI
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from inhouse.errors import Conflict, Draining, InhouseError, LeaseLost, NotFound, UnsupportedParameter
@@ -26,15 +27,17 @@ from inhouse.jobs import batches as queue
 from inhouse.jobs.batches import Result
 from inhouse.schema import File
 from inhouse.server import batch_lines
-from inhouse.server.auth import Caller
+from inhouse.server.auth import LOCAL_KEY_ID, Caller
 from inhouse.server.batch_lines import MAX_PROBLEMS, Line, Problem
 from inhouse.server.calls import Background
 from inhouse.server.channel import EngineGone
 from inhouse.server.gateway import Gateway
 from inhouse.server.inner import Inner, Reply
 from inhouse.store import ids
-from inhouse.store.records import projects
-from inhouse.store.records.batches import Batch, Status
+from inhouse.store.records import keys, projects
+from inhouse.store.records.batches import MAY_BE_CANCELLED, Batch, Status
+from inhouse.store.records.keys import KeyRow
+from inhouse.store.records.limits import RateLimits
 from inhouse.store.records.usage import UsageRow
 
 log = logging.getLogger(__name__)
@@ -47,6 +50,8 @@ KEEP_EVERY_S = 0.2
 RENEW_EVERY_S = 1.0
 """How often a batch's lease is renewed, and with it whether it is to be cancelled is seen."""
 LONGEST_WAIT_S = 5.0
+QUOTA_EVERY_S = 5.0
+"""How often a batch that is over its month's tokens is asked whether it still is."""
 RETRY_S = 1.0
 READ_AT_ONCE = 64
 MOST_UNWRITTEN = 1000
@@ -57,6 +62,11 @@ LOSSES_ALONE = 2
 """A line that has lost it so often then as well is the one to blame."""
 BUSY = (429, 503)
 """What passes: the line waits and is asked again."""
+KEY_IS_OVER = Problem(
+    "key_revoked",
+    "The key that this batch was made with was revoked or has expired, or its project was archived, so the batch was "
+    "cancelled. Make it again with another key.",
+)
 WHY: dict[Status, tuple[str, str]] = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was answered."),
     "expired": (
@@ -122,7 +132,9 @@ class Run:
         self._ends = asyncio.Event()
         """Set when no more lines are to be answered: the batch is cancelled, or its time is over."""
         self._is_over = False
-        self._who = Caller(batch.project, batch.key, "member")
+        self._quota_asked_at = -QUOTA_EVERY_S
+        """When a line was last refused for the month's tokens: until a while later no line is asked."""
+        self._who = Caller(batch.project, batch.key)
         """What all of the project may see, and no more: whoever reads its files may read the answers."""
 
     async def go(self) -> None:
@@ -166,7 +178,7 @@ class Run:
                 await self._write()
                 if loop.time() - renewed_at >= min(RENEW_EVERY_S, lease_s / 3):
                     self._note(await self._store.run(lambda: queue.renew(self._db, self._batch, lease_s)))
-                    await self._learn_limits()
+                    await self._learn()
                     renewed_at = loop.time()
             except (LeaseLost, Conflict):  # Conflict: these answers are kept, only the word of it was lost
                 raise
@@ -186,10 +198,20 @@ class Run:
         await self._store.run(lambda: queue.note(self._db, self._batch, results, used))
         self._unwritten = None
 
-    async def _learn_limits(self) -> None:
-        """What an admin has chosen for the project by now."""
-        project = await self._store.read(lambda conn: projects.get(conn, self._batch.project))
-        self._who = replace(self._who, chosen=project.limits)
+    async def _learn(self) -> None:
+        """What an admin has chosen for the project and the key by now. A key that is over ends its batches."""
+        batch = self._batch
+
+        def look(conn: Connection) -> tuple[RateLimits, KeyRow | None]:
+            return projects.get(conn, batch.project).limits, keys.usable(conn, batch.key)
+
+        chosen, key = await self._store.read(look)
+        if key is not None:
+            self._who = replace(self._who, chosen=chosen, chosen_for_key=key.limits)
+        elif batch.key == LOCAL_KEY_ID:  # it ends with its server's folder, and has no limits of its own
+            self._who = replace(self._who, chosen=chosen)
+        elif batch.status in MAY_BE_CANCELLED:
+            self._note(await self._store.run(lambda: queue.stop(self._db, batch, [KEY_IS_OVER.wire()])))
 
     def _note(self, batch: Batch) -> None:
         self._batch = batch
@@ -201,7 +223,7 @@ class Run:
     async def _work(self) -> None:
         """From where the batch stands to its end."""
         try:
-            await self._learn_limits()
+            await self._learn()
             if self._batch.status == "validating" and not await self._validate():
                 return
             if self._batch.status == "in_progress":
@@ -280,11 +302,16 @@ class Run:
             )
             return Reply(error.status, f"req_{secrets.token_hex(12)}", 0.0, orjson.dumps(error.to_wire()))
         asked = json.dumps(line.body).encode()
+        loop = asyncio.get_running_loop()
         while True:
+            while (wait_s := self._quota_asked_at + QUOTA_EVERY_S - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
             await self._gateway.keyring.count_month(self._who)
             reply = await self._inner.post(self._batch.endpoint, asked, self._who, self._background)
             if reply.status not in BUSY or _is_lost(reply):
                 return reply
+            if reply.status == 429 and not reply.retry_after_s:  # over the month's tokens
+                self._quota_asked_at = loop.time()
             await asyncio.sleep(min(max(reply.retry_after_s, KEEP_EVERY_S), LONGEST_WAIT_S))
 
     def _take(self, line: Line, reply: Reply) -> None:

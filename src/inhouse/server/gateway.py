@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inhouse.server.auth import Keyring
     from inhouse.server.courier import Courier
     from inhouse.server.edge import Readers, Work
+    from inhouse.server.idempotency import Reservations
     from inhouse.server.last_use import LastUse
     from inhouse.server.limits import Meter
     from inhouse.server.memory import Clearing
@@ -53,6 +54,7 @@ class Gateway:
     audit_watch: AuditWatch
     outward: Outward
     courier: Courier
+    reservations: Reservations
 
 
 def of(request: Request) -> Gateway:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import orjson
 from sqlalchemy import Connection
@@ -23,6 +24,7 @@ from inhouse.server import gateway
 from inhouse.server.auth import caller
 from inhouse.server.replies import Json
 from inhouse.server.threads import StoreThreads
+from inhouse.store import ids
 from inhouse.store.records import idempotency
 from inhouse.store.records.idempotency import StoredReply
 
@@ -55,20 +57,43 @@ async def create_once(
     return await store.write(once)
 
 
-@dataclass(frozen=True, slots=True)
+class Reservations:
+    """The keys that are ours while work goes on that takes longer than a transaction: their leases are renewed."""
+
+    def __init__(self, store: StoreThreads, lease_s: float) -> None:
+        self.store = store
+        self.lease_s = lease_s
+        self.held: WeakSet[Reservation] = WeakSet()
+        """Those that somebody works for. One that was dropped, or could not be given back, is left to its lease."""
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self.lease_s / 3)
+            try:
+                await self._renew([held.holder for held in self.held])
+            except (InhouseError, SQLAlchemyError) as error:
+                log.warning("idempotency keys could not be kept: %s", type(error).__name__)
+
+    async def _renew(self, holders: list[str]) -> None:
+        if holders:
+            await self.store.write(lambda conn: idempotency.renew(conn, holders, self.lease_s))
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Reservation:
-    """A key that is ours while work goes on that takes longer than a transaction. Finish it, or give it back."""
+    """A key that is ours. Finish it, or give it back."""
 
     store: StoreThreads
     project: str
     key: str
+    holder: str
 
     def finish(self, conn: Connection, reply: dict[str, Any]) -> None:
-        idempotency.finish(conn, self.project, self.key, 200, orjson.dumps(reply))
+        idempotency.finish(conn, self.project, self.key, 200, orjson.dumps(reply), holder=self.holder)
 
     def forget(self, conn: Connection) -> None:
         """The work came to nothing: the same request may be sent again."""
-        idempotency.forget(conn, self.project, self.key)
+        idempotency.forget(conn, self.project, self.key, holder=self.holder)
 
     async def give_back(self) -> None:
         """`forget`, in a transaction of its own."""
@@ -77,15 +102,22 @@ class Reservation:
 
 async def reserve(request: Request, asked: bytes) -> Reservation | StoredReply | None:
     """The request's key, or what it was answered before; None: it has none. Raises Conflict while a twin is at work."""
-    project, store = caller(request).project, gateway.of(request).store
+    project, among = caller(request).project, gateway.of(request).reservations
     key = _key(request)
     if key is None:
         return None
-    digest = _digest(request, asked)
-    before = await store.write(
-        lambda conn: idempotency.reserve(conn, project, key, digest, store.db.clock(conn))
-    )
-    return before or Reservation(store, project, key)
+    digest, holder, store = _digest(request, asked), ids.new("holder"), among.store
+
+    def ask(conn: Connection) -> StoredReply | None:
+        now = store.db.clock(conn)
+        return idempotency.reserve(conn, project, key, digest, now, holder=holder, lease_s=among.lease_s)
+
+    before = await store.write(ask)
+    if before is not None:
+        return before
+    reservation = Reservation(store, project, key, holder)
+    among.held.add(reservation)
+    return reservation
 
 
 def again(before: StoredReply) -> Response:

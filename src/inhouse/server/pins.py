@@ -17,6 +17,7 @@ from starlette.responses import Response
 from inhouse.errors import BadCheckpoint, Conflict, InhouseError, InvalidRequest
 from inhouse.schema import ModelCard
 from inhouse.server import audit, auth, body, gateway
+from inhouse.server.idempotency import create_once
 from inhouse.server.openai.listing import list_wire
 from inhouse.server.replies import Json
 from inhouse.store.artifacts import Artifacts
@@ -66,7 +67,7 @@ async def pin(request: Request) -> Response:
         audit.note(conn, who, "pin.created", asked.model, {"model": card.name})
         return told | {"rows_pinned": total, "rows_most": gw.settings.most_pinned_rows}
 
-    return Json(await gw.store.write(add))
+    return await create_once(request, asked.model_dump_json().encode(), add)
 
 
 @router.get("", response_model=None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from inhouse.errors import PermissionDenied
-from inhouse.server.auth import caller
+from inhouse.server.auth import Caller, caller
 from inhouse.server.edge import OPEN_PATHS
 from inhouse.store.records.keys import SCOPES_OF
 
@@ -72,7 +72,12 @@ async def require(request: Request) -> None:
     scope = needed(request.method, path)
     if scope is None:
         raise PermissionDenied(f"{path} has no scope, so no key may use it. This is a fault of this server.")
-    if scope in caller(request).scopes:
+    demand(caller(request), scope)
+
+
+def demand(who: Caller, scope: str) -> None:
+    """Raises PermissionDenied for a key without this scope."""
+    if scope in who.scopes:
         return
     if scope == "admin":
         raise PermissionDenied("This needs an admin key. Ask whoever runs this server for one.")

@@ -44,18 +44,20 @@ class UsageLog:
             await self._write()
 
     async def _write(self) -> None:
-        rows, self._waiting = self._waiting, []
+        """Rows wait until they are written. Whoever is cut off may have written them: twice is as good as once."""
+        rows = self._waiting[:]
         if not rows:
             return
         try:
             await self.store.write(lambda conn: usage.add_many(conn, rows))
         except (InhouseError, SQLAlchemyError) as error:
-            waiting = rows + self._waiting
-            self._waiting = waiting[-MOST_WAITING:]
             reason = error.message if isinstance(error, InhouseError) else type(error).__name__
             log.warning("usage of %d requests waits to be written: %s", len(self._waiting), reason)
-            if lost := len(waiting) - len(self._waiting):
+            if (lost := len(self._waiting) - MOST_WAITING) > 0:
+                del self._waiting[:lost]
                 log.error("usage of the %d oldest requests that waited is lost", lost)
+        else:
+            del self._waiting[: len(rows)]
 
     async def run(self) -> None:
         while True:

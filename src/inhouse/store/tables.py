@@ -316,6 +316,8 @@ idempotency = sa.Table(
     _time("created_at"),
     sa.Column("status", sa.BigInteger),
     sa.Column("body", sa.LargeBinary),
+    _maybe_text("holder"),
+    _maybe_time("lease_until"),
     sa.Index("idempotency_by_age", "created_at"),
 )
 

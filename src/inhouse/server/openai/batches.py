@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from inhouse.errors import InvalidRequest, NotFound
-from inhouse.server import audit, body, gateway
+from inhouse.server import audit, body, gateway, scopes
 from inhouse.server.auth import caller
 from inhouse.server.idempotency import create_once
 from inhouse.server.openai.listing import list_wire, piece
@@ -45,6 +45,7 @@ async def create(request: Request) -> Response:
     """Makes a batch of a file's requests; its lines are checked next, and answered behind everybody else's."""
     gw, who = gateway.of(request), caller(request)
     asked = await body.read(request, BatchRequest, gw.settings.max_body_bytes)
+    scopes.demand(who, "files")  # a batch reads a file and writes others
 
     def add(conn: Connection) -> dict[str, Any]:
         try:

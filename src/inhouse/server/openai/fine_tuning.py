@@ -187,7 +187,6 @@ async def create(request: Request) -> Response:
     """Makes a job and checks its files; the job then waits for a worker."""
     gw, who = gateway.of(request), caller(request)
     asked = await body.read(request, JobRequest, gw.settings.max_body_bytes)
-    made: list[str] = []
     await _check_access(request, who, asked)
 
     def add(conn: Connection) -> dict[str, Any]:
@@ -207,14 +206,12 @@ async def create(request: Request) -> Response:
         )
         jobs.add(conn, job)
         jobs.add_event(conn, job.id, f"Created fine-tuning job: {job.id}", now, fence=None)
-        made.append(job.id)
         asked_for = {"model": base.name, "training_file": training.id, "method": asked.method_type}
         audit.note(conn, who, "job.created", job.id, asked_for)
         return wire(job)
 
     reply = await create_once(request, asked.model_dump_json().encode(), add)
-    for id in made:
-        gw.validator.submit(id)
+    gw.validator.look()
     return reply
 
 

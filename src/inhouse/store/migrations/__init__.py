@@ -118,6 +118,7 @@ def take_running_work_back(conn: sa.Connection) -> None:
         conn.exec_driver_sql(
             "UPDATE batches SET fence = fence + 1, lease_until = NULL WHERE lease_until IS NOT NULL"
         )
+    conn.exec_driver_sql("DELETE FROM idempotency WHERE status IS NULL")
 
 
 def _refuse_newer(found: str | None, known: str) -> None:

@@ -2,22 +2,23 @@
 
 Reserve, work and finish in one transaction wherever the work is rows: then a racing twin waits and reads the
 reply, and a crash leaves no trace. Where the work is longer (an upload), reserve and finish in transactions
-of their own: a twin gets a Conflict that says when to retry.
+of their own: a twin gets a Conflict that says when to retry. Such a reservation has a lease that its holder
+renews, so that the key of a server that died is soon free.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from inhouse.errors import Conflict, IdempotencyMismatch
+from inhouse.store import fence
 from inhouse.store.db import upsert
 from inhouse.store.tables import idempotency
 
 KEPT_S = 24 * 3600.0
-ABANDONED_S = 600.0
-"""A reservation without a reply for this long was left by a server that died: it may be taken over."""
 RETRY_AFTER_S = 1.0
 
 
@@ -29,15 +30,26 @@ class StoredReply:
     body: bytes
 
 
-def reserve(conn: sa.Connection, project: str, key: str, body_hash: str, now: float) -> StoredReply | None:
+def reserve(
+    conn: sa.Connection,
+    project: str,
+    key: str,
+    body_hash: str,
+    now: float,
+    *,
+    holder: str | None = None,
+    lease_s: float = 0.0,
+) -> StoredReply | None:
     """None: this key is now ours, do the work. Otherwise the reply that the work had.
 
-    Raises IdempotencyMismatch when the key came with another body, Conflict while the first is at work.
+    Work that outlasts the transaction names its holder, who is to `renew` the lease. Raises IdempotencyMismatch when
+    the key came with another body, Conflict while the first is at work.
     """
     fresh = {"body_hash": body_hash, "created_at": now, "status": None, "body": None}
+    fresh |= {"holder": holder, "lease_until": fence.lease_end(conn, lease_s)}
     expired = sa.or_(
         idempotency.c.created_at < now - KEPT_S,
-        sa.and_(idempotency.c.status.is_(None), idempotency.c.created_at < now - ABANDONED_S),
+        sa.and_(idempotency.c.status.is_(None), fence.is_free(conn, idempotency.c)),
     )
     taken = conn.execute(
         upsert(conn, idempotency)
@@ -63,14 +75,37 @@ def reserve(conn: sa.Connection, project: str, key: str, body_hash: str, now: fl
     return StoredReply(int(row.status), bytes(row.body))
 
 
-def finish(conn: sa.Connection, project: str, key: str, status: int, body: bytes) -> None:
-    """Keep the reply for whoever sends the request again."""
-    conn.execute(idempotency.update().where(_is(project, key)).values(status=status, body=body))
+def renew(conn: sa.Connection, holders: Sequence[str], lease_s: float) -> None:
+    """The work of these goes on."""
+    theirs = idempotency.c.holder.in_(holders), idempotency.c.status.is_(None)
+    conn.execute(idempotency.update().where(*theirs).values(lease_until=fence.lease_end(conn, lease_s)))
 
 
-def forget(conn: sa.Connection, project: str, key: str) -> None:
-    """Give the key back: the work failed and may be tried again. A key that has its reply keeps it."""
-    conn.execute(idempotency.delete().where(_is(project, key), idempotency.c.status.is_(None)))
+def finish(
+    conn: sa.Connection, project: str, key: str, status: int, body: bytes, *, holder: str | None = None
+) -> None:
+    """Keep the reply for whoever sends the request again. Raises Conflict where another holder has the key by now."""
+    ours = (
+        _is(project, key),
+        idempotency.c.status.is_(None),
+        idempotency.c.holder.is_not_distinct_from(holder),
+    )
+    done = idempotency.update().where(*ours).values(status=status, body=body, holder=None, lease_until=None)
+    if conn.execute(done).rowcount == 0:
+        raise Conflict(
+            "This request was taken for lost, and sent again under its Idempotency-Key. Send it again for the reply.",
+            retry_after_s=RETRY_AFTER_S,
+        )
+
+
+def forget(conn: sa.Connection, project: str, key: str, *, holder: str | None = None) -> None:
+    """Give the key back: the work failed and may be tried again. A key that has its reply, or another holder, stays."""
+    ours = (
+        _is(project, key),
+        idempotency.c.status.is_(None),
+        idempotency.c.holder.is_not_distinct_from(holder),
+    )
+    conn.execute(idempotency.delete().where(*ours))
 
 
 def sweep(conn: sa.Connection, now: float) -> int:

@@ -85,9 +85,14 @@ def counts(conn: sa.Connection) -> dict[tuple[str, str], int]:
 def set_validated(conn: sa.Connection, id: str, ok: bool, error: JobFault | None, now: float) -> None:
     """Queue a job whose files were found good, or fail it. One that was cancelled meanwhile stays so."""
     changes: dict[str, Any] = (
-        {"state": "queued"}
+        {"state": "queued", "lease_until": None}
         if ok
-        else {"state": "failed", "error": error and error.model_dump(), "finished_at": now}
+        else {
+            "state": "failed",
+            "lease_until": None,
+            "error": error and error.model_dump(),
+            "finished_at": now,
+        }
     )
     settled = conn.execute(
         jobs.update()

@@ -92,12 +92,21 @@ def add(
 
 def by_hash(conn: sa.Connection, secret_hash: str) -> KeyRow | None:
     """The key whose secret has this hash, unless it is unknown, revoked or expired, or its project archived."""
+    return _usable(conn, keys.c.secret_hash == secret_hash)
+
+
+def usable(conn: sa.Connection, id: str) -> KeyRow | None:
+    """The key by this id, unless it may not be used any more, as with `by_hash`."""
+    return _usable(conn, keys.c.id == id)
+
+
+def _usable(conn: sa.Connection, is_it: sa.ColumnElement[bool]) -> KeyRow | None:
     row = conn.execute(
         sa.select(*_columns)
         .join_from(keys, projects, projects.c.id == keys.c.project, isouter=True)
         .join(service_accounts, service_accounts.c.id == keys.c.account, isouter=True)
         .where(
-            keys.c.secret_hash == secret_hash,
+            is_it,
             keys.c.revoked_at.is_(None),
             sa.or_(keys.c.expires_at.is_(None), keys.c.expires_at > database_now(conn)),
             projects.c.archived_at.is_(None),
