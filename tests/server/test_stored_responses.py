@@ -13,8 +13,11 @@ import pytest
 from inhouse.schema import Fact, FactInput
 from inhouse.server import auth
 from inhouse.store.records import facts, forgetting, keys
+from inhouse.store.records.batch_answers import Outputs
 
 from .house import House, engine, house, remember, until
+from .test_batches import create, ended
+from .test_batches import line as batch_line
 from .test_forgetting import holding
 from .test_responses import ask, count, told
 
@@ -214,6 +217,26 @@ def test_deleting_a_memory_forgets_what_answered_from_it(own: House, tmp_path: P
     assert (reply["x_responses_deleted"], reply["x_cleared"]) == (3, True)
     assert [get(own, id).status_code for id in (first, second, beside, kept)] == [404, 404, 404, 200]
     assert holding(tmp_path, CANARY) == []
+
+
+@pytest.mark.parametrize("guard", [None, "have"])
+@pytest.mark.parametrize("gone", ["fact", "memory"])
+def test_files_of_batches_that_answered_from_a_fact_go_with_it(
+    own: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str, guard: str | None
+) -> None:
+    model, fact, _ = bank_of(own)
+    asked = batch_line("q", f"recall exact {fact.id}", model=model)
+    says = ended(own, create(own, [asked]))["output_file_id"]
+    kept = ended(own, create(own, [batch_line("q", "else")]))["output_file_id"]
+    assert fact.id in own.client().get(f"/v1/files/{says}/content").text
+    if guard is not None:
+        monkeypatch.setattr(Outputs, guard, lambda *_: False)
+    path = f"/v1/facts/{fact.id}" if gone == "fact" else f"/v1/models/{model}"
+    reply = own.client().delete(path).json()
+    assert reply["x_cleared"] is True
+    assert reply["x_files_deleted"] == ([says] if guard is None else [])
+    statuses = [own.client().get(f"/v1/files/{id}/content").status_code for id in (says, kept)]
+    assert statuses == [404 if guard is None else 200, 200], "control: without the search it is served"
 
 
 def leaves_behind(made: House, folder: Path, fact: Fact) -> list[str]:

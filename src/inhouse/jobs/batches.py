@@ -65,6 +65,9 @@ def release(db: Database, batch: Batch) -> None:
 def begin(db: Database, batch: Batch, total: int) -> Batch:
     """The file was found good: its lines may be answered. One that is being cancelled stays so. Raises LeaseLost."""
     with db.write() as conn:
+        forgetting.hold_responses(
+            conn, batch.project
+        )  # what is being forgotten is gone before a line is asked
         going = sa.case((batches.c.status == "validating", "in_progress"), else_=batches.c.status)
         return _change(conn, batch, status=going, total=total, in_progress_at=now(conn))
 
@@ -152,6 +155,16 @@ def finalize(db: Database, batch: Batch) -> Batch:
         )
 
 
+def wrote(db: Database, digest: str) -> float:
+    """A file's content lies there, for `end` to name; should another runner end the batch with another, it is cleared.
+
+    Returns the time.
+    """
+    with db.write() as conn:
+        forgetting.clear_unless_used(conn, digest)
+        return db.clock(conn)
+
+
 def end(
     db: Database,
     artifacts: Artifacts,
@@ -184,6 +197,7 @@ def end(
         )
         for file in made:
             files.add(conn, file)
+        forgetting.cleared(conn, [file.digest for file in made])
         webhooks.tell(conn, batch.project, f"batch.{status}", batch.id, clock)
         conn.execute(batch_results.delete().where(batch_results.c.batch == batch.id))
 

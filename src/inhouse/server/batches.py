@@ -387,8 +387,7 @@ class Run:
 
     def _file(self, what: str, lines: Iterator[bytes]) -> File:
         digest, size = self._gateway.artifacts.put_stream(lines)
-        with self._db.read() as conn:
-            now = self._db.clock(conn)
+        now = queue.wrote(self._db, digest)
         return File(
             id=ids.new("file"),
             project=self._batch.project,

@@ -22,7 +22,8 @@ from inhouse.server.auth import Caller
 from inhouse.server.body import RequestBody
 from inhouse.server.threads import StoreThreads
 from inhouse.store.artifacts import Artifacts
-from inhouse.store.records import banks, files, forgetting
+from inhouse.store.records import banks, batch_answers, files, forgetting
+from inhouse.store.records.batch_answers import Outputs, Sought
 from inhouse.store.records.facts import FactForgotten
 from inhouse.store.records.forgetting import Purged
 
@@ -139,9 +140,22 @@ class Clearing:
         self.store = store
         self.artifacts = artifacts
 
-    async def forget(self, change: Callable[[Connection], Gone]) -> tuple[Gone, bool]:
-        """Runs a change that forgets, then clears; False: not all could be cleared yet."""
-        gone = await self.store.write(change)
+    async def forget(
+        self,
+        project: str,
+        sought: Callable[[Connection], Sought],
+        change: Callable[[Connection, Outputs], Gone],
+    ) -> tuple[Gone, bool]:
+        """Runs a change that forgets, then clears; False: not all could be cleared yet.
+
+        The project's files of answers are looked through before the change: within it only what came since.
+        """
+        outputs = Outputs(self.artifacts)
+        wanted, contents = await self.store.read(
+            lambda conn: (sought(conn), batch_answers.contents(conn, project))
+        )
+        await self.store.run_with_files(lambda: outputs.look(wanted, contents.values()))
+        gone = await self.store.write(lambda conn: change(conn, outputs))
         return gone, await self.store.run(self._clear)
 
     async def run(self) -> None:

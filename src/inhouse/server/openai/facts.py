@@ -35,6 +35,7 @@ from inhouse.server.openai.listing import list_wire, piece
 from inhouse.server.replies import Json
 from inhouse.store import ids
 from inhouse.store.records import banks, facts
+from inhouse.store.records.batch_answers import Outputs, Sought
 
 router = APIRouter()
 
@@ -269,17 +270,20 @@ async def edit(request: Request, id: str) -> Response:
 
 @router.delete("/v1/facts/{id}", response_model=None)
 async def forget(request: Request, id: str) -> Response:
-    """Forgets a fact with its versions, its expert, and the uploads that it came from."""
+    """Forgets a fact with its versions, its expert, the uploads that it came from, and answers that say it."""
     gw, who = gateway.of(request), caller(request)
 
-    def change(conn: Connection) -> facts.FactForgotten:
-        fact = facts.find(conn, who.project, id, groups=who.sees)
-        now = gw.db.clock(conn)
-        gone = facts.forget(conn, fact.bank, id, author=who.author, now=now, groups=who.sees)
+    def sought(conn: Connection) -> Sought:
+        return facts.sought(conn, facts.find(conn, who.project, id, groups=who.sees))
+
+    def change(conn: Connection, outputs: Outputs) -> facts.FactForgotten:
+        bank, now = facts.find(conn, who.project, id, groups=who.sees).bank, gw.db.clock(conn)
+        told: dict[str, Any] = {"author": who.author, "now": now, "groups": who.sees}
+        gone = facts.forget(conn, bank, id, outputs=outputs, **told)
         audit.note(conn, who, "fact.forgotten", id, {"files_deleted": [*gone.files]})
         return gone
 
-    gone, is_cleared = await gw.clearing.forget(change)
+    gone, is_cleared = await gw.clearing.forget(who.project, sought, change)
     return Json(
         {
             "id": id,

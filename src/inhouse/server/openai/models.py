@@ -19,7 +19,8 @@ from inhouse.server import audit, bases, body, gateway
 from inhouse.server.auth import caller
 from inhouse.server.openai.listing import list_wire
 from inhouse.server.replies import Json
-from inhouse.store.records import banks, models, pins
+from inhouse.store.records import banks, batch_answers, models, pins
+from inhouse.store.records.batch_answers import Outputs, Sought
 from inhouse.store.records.forgetting import Purged
 
 router = APIRouter()
@@ -74,14 +75,17 @@ async def delete(request: Request, name: str) -> Response:
     deleted: dict[str, Any] = {"id": name, "object": "model", "deleted": True}
     if card.kind == "memory":
 
-        def forget(conn: Connection) -> Purged:
+        def sought(conn: Connection) -> Sought:
+            return batch_answers.sought(conn, banks.of_model(conn, card).id)
+
+        def forget(conn: Connection, outputs: Outputs) -> Purged:
             bank = banks.of_model(conn, card).id
-            gone = banks.delete(conn, bank)
+            gone = banks.delete(conn, bank, outputs)
             models.delete(conn, project, name)
             audit.note(conn, who, "model.deleted", name, {"kind": card.kind, "bank": bank})
             return gone
 
-        gone, is_cleared = await gw.clearing.forget(forget)
+        gone, is_cleared = await gw.clearing.forget(project, sought, forget)
         more = {"x_files_deleted": [*gone.files], "x_responses_deleted": gone.responses}
         return Json(deleted | more | {"x_cleared": is_cleared})
 

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from inhouse.errors import InvalidRequest, NotFound
 from inhouse.schema import Bank, ModelCard
-from inhouse.store.records import forgetting
+from inhouse.store.records import batch_answers, forgetting
+from inhouse.store.records.batch_answers import Outputs
 from inhouse.store.records.forgetting import Purged
 from inhouse.store.tables import banks, fact_changes, fact_experts, fact_questions, facts
 
@@ -80,9 +81,9 @@ def set_report(conn: sa.Connection, id: str, report: dict[str, Any]) -> None:
         raise _missing(id)
 
 
-def delete(conn: sa.Connection, id: str) -> Purged:
+def delete(conn: sa.Connection, id: str, outputs: Outputs | None = None) -> Purged:
     """Forget the bank with all its facts, versions, experts and history, the files that they came from, and the
-    stored responses that answered from it.
+    stored responses and answers of batches that came from it; files of answers where `outputs` can read them.
 
     Delete its model after it: the model's job tells which contents those were.
     """
@@ -98,6 +99,7 @@ def delete(conn: sa.Connection, id: str) -> Purged:
     for table in (fact_experts, fact_questions, fact_changes, facts):
         conn.execute(table.delete().where(table.c.bank == id))
     conn.execute(banks.delete().where(banks.c.id == id))
+    files += batch_answers.purge(conn, bank.project, batch_answers.sought(conn, id), outputs)
     purged = forgetting.purge_files(conn, bank.project, files, digests)
     forgetting.scrub_replies(conn, bank.project, id)
     return replace(purged, responses=forgetting.purge_answered_from(conn, bank.project, id))

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from inhouse.errors import NotFound
 from inhouse.rows.facts import same_answer
 from inhouse.schema import Bank, Fact, FactChange, FactInput, OnConflict
-from inhouse.store.records import banks, forgetting
+from inhouse.store.records import banks, batch_answers, forgetting
+from inhouse.store.records.batch_answers import Outputs, Sought
 from inhouse.store.records.experts import expert as expert
 from inhouse.store.records.experts import experts as experts
 from inhouse.store.records.experts import put_expert as put_expert
@@ -49,7 +50,7 @@ class FactForgotten:
 
     id: str
     files: tuple[str, ...] = ()
-    """Ids of the uploads that were deleted, because the fact came from them."""
+    """Ids of the files that were deleted: uploads that the fact came from, and files of answers that say it."""
     digests: tuple[str, ...] = ()
     """Artifacts to delete: contents that no file has any more."""
     responses: int = 0
@@ -155,12 +156,20 @@ def rollback(
 
 
 def forget(
-    conn: sa.Connection, bank: str, id: str, *, author: str, now: float, groups: Groups = None
+    conn: sa.Connection,
+    bank: str,
+    id: str,
+    *,
+    author: str,
+    now: float,
+    groups: Groups = None,
+    outputs: Outputs | None = None,
 ) -> FactForgotten:
     """Delete a fact, its versions' texts, its expert, the uploads it came from, and stored responses that say it.
 
-    A line in the history says when and by whom, and nothing else. The caller drops the artifacts, and has the
-    database cleared of what deleted rows leave behind (`Database.scrub`), after the transaction.
+    So it is with what batches answered; files of answers are deleted whole, where `outputs` can read them. A line
+    in the history says when and by whom, and nothing else. The caller drops the artifacts, and has the database cleared
+    of what deleted rows leave behind (`Database.scrub`), after the transaction.
     """
     change = Change(conn, bank, author, now)
     fact = get(conn, bank, id, groups=groups)
@@ -169,8 +178,8 @@ def forget(
         sa.select(origin).where(fact_changes.c.fact == id, fact_changes.c.fact_then.is_not(None)).distinct()
     )
     files = sorted({file for file in (fact.file, *origins) if file})
-    then = conn.scalars(sa.select(fact_changes.c.fact_then).where(fact_changes.c.fact == id))
-    said = {text for version in then if version for text in _words(Fact(**version))} | set(_words(fact))
+    said = _said(conn, fact)
+    answers = sought(conn, fact)
     conn.execute(facts.delete().where(facts.c.id == id))  # and, by their keys, its questions and its expert
     conn.execute(fact_changes.update().where(fact_changes.c.fact == id).values(fact_then=None))
     change.note([fact.model_copy(update={"revision": change.revision})], "forget")
@@ -178,6 +187,7 @@ def forget(
     banks.set_report(conn, bank, _without(whole.report, {id, fact.question, *fact.wordings}))
     forgetting.scrub_replies(conn, whole.project, id)
     responses = forgetting.purge_saying(conn, whole.project, bank, id, said)
+    files += batch_answers.purge(conn, whole.project, answers, outputs)
     purged = forgetting.purge_files(conn, whole.project, files, forgetting.trained_on(conn, bank, files))
     return FactForgotten(id, purged.files, purged.digests, responses)
 
@@ -327,6 +337,17 @@ def _hidden(conn: sa.Connection, bank: str, groups: Groups, only: str | None = N
 def _holds(fact: Fact, words: str) -> bool:
     texts = (fact.question, fact.answer, fact.subject or "", *fact.wordings, *fact.aliases)
     return any(words in text.casefold() for text in texts)
+
+
+def sought(conn: sa.Connection, fact: Fact) -> Sought:
+    """What tells this fact in what batches answered."""
+    return batch_answers.sought(conn, fact.bank, (fact.id, *_said(conn, fact)))
+
+
+def _said(conn: sa.Connection, fact: Fact) -> set[str]:
+    """What the fact says or ever said."""
+    then = conn.scalars(sa.select(fact_changes.c.fact_then).where(fact_changes.c.fact == fact.id))
+    return {text for version in then if version for text in _words(Fact(**version))} | set(_words(fact))
 
 
 def _words(fact: Fact) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What else holds a forgotten fact's words: uploads it came from, replies kept for idempotency, stored responses.
 
-It knows rows; the artifacts' bytes, the write-ahead log and the pages of the database are its callers' to clear,
-after the transaction.
+What batches answered is `batch_answers`'s. It knows rows; the artifacts' bytes, the write-ahead log and the pages of
+the database are its callers' to clear, after the transaction.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ TABLES = (
     "files",
     "idempotency",
     "responses",
+    "batch_results",
 )
 """Where deleted rows and old values may hold its words until the database is scrubbed."""
 FORGOTTEN = NotFound(
@@ -102,6 +103,11 @@ def is_of_database(what: str) -> bool:
     return what.startswith(_DATABASE)
 
 
+def clear_unless_used(conn: sa.Connection, digest: str) -> None:
+    """Note that this artifact is to go, unless `cleared` says otherwise or a file has it by then."""
+    conn.execute(upsert(conn, clearings).values(what=digest).on_conflict_do_nothing())
+
+
 def due(conn: sa.Connection) -> list[str]:
     """What is still to be cleared: digests of artifacts, and the database once for each forgetting."""
     return list(conn.scalars(sa.select(clearings.c.what)))
@@ -133,8 +139,23 @@ def folded_texts(value: Any) -> str:
     return "".join(f" {normal_question(text)} \n" for text in _texts(value))
 
 
+def needles(texts: Iterable[str]) -> list[str]:
+    """These texts as they are looked for in folded ones."""
+    return sorted({folded for text in texts if (folded := normal_question(text))})
+
+
+def is_telling(needle: str) -> bool:
+    """Whether a folded text means the fact wherever it stands; a shorter one does only where its bank answered."""
+    return len(needle) >= TELLING_CHARACTERS
+
+
+def as_looked_for(needle: str) -> str:
+    """A short text in letters with spaces between its words is looked for as words of their own."""
+    return needle if is_telling(needle) or not needle.isascii() else f" {needle} "
+
+
 def hold_responses(conn: sa.Connection, project: str) -> None:
-    """Until this transaction ends nobody else stores a response of this project, or forgets one with a fact."""
+    """Until this transaction ends nobody else stores a response of this project, begins a batch, or forgets a fact."""
     lock(conn, f"responses of {project}")
 
 
@@ -144,10 +165,10 @@ def purge_saying(conn: sa.Connection, project: str, bank: str, id: str, texts: I
     Returns how many. Texts are compared without case, spacing and punctuation.
     """
     hold_responses(conn, project)
-    needles = sorted({folded for text in (id, *texts) if (folded := normal_question(text))})
+    wanted = needles((id, *texts))
     found = set[str]()
-    for start in range(0, len(needles), AT_ONCE):
-        says = sa.or_(*(_says(conn, needle, bank) for needle in needles[start : start + AT_ONCE]))
+    for start in range(0, len(wanted), AT_ONCE):
+        says = sa.or_(*(_says(conn, needle, bank) for needle in wanted[start : start + AT_ONCE]))
         found |= set(conn.scalars(sa.select(responses.c.id).where(responses.c.project == project, says)))
     return _purge_responses(conn, project, found)
 
@@ -206,11 +227,9 @@ def _asked_again(project: str, ids: Sequence[str]) -> sa.Select[tuple[str]]:
 
 def _says(conn: sa.Connection, needle: str, bank: str) -> sa.ColumnElement[bool]:
     """Whether a response says this folded text, and the text is telling enough to mean the fact."""
-    is_telling = len(needle) >= TELLING_CHARACTERS
-    sought = needle if is_telling or not needle.isascii() else f" {needle} "
     find = sa.func.strpos if conn.dialect.name == "postgresql" else sa.func.instr
-    has = find(responses.c.said, sought) > 0
-    return has if is_telling else sa.and_(responses.c.bank == bank, has)
+    has = find(responses.c.said, as_looked_for(needle)) > 0
+    return has if is_telling(needle) else sa.and_(responses.c.bank == bank, has)
 
 
 def _texts(value: Any) -> Iterator[str]:
