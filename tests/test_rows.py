@@ -118,7 +118,7 @@ def test_weights_survive_and_zero_stays_zero() -> None:
         ({"text": "a"}, None, "no known row format"),
         ({"input": "a", "preferred_output": "b", "non_preferred_output": "c"}, "preferred_output", "DPO"),
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, "chosen", "DPO"),
-        ({**GOOD, "tools": []}, "tools", "tool calls"),
+        ({**GOOD, "tools": []}, "tools", "empty"),
         ({"messages": []}, "messages", "empty"),
         ({"messages": "hi"}, "messages", "not a list"),
         ({"messages": ["hi"]}, "messages[0]", "not an object"),
@@ -127,7 +127,7 @@ def test_weights_survive_and_zero_stays_zero() -> None:
         ({"messages": [{"content": "a"}]}, "messages[0].role", "missing"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "not text"),
-        ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role", "tool"),
+        ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].tool_call_id", "missing"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]},
             "messages[0].content[0]",
@@ -210,7 +210,7 @@ def test_the_offset_of_a_bad_byte_is_its_place_in_the_file() -> None:
         (b"\n \n\t\n", "3 of them"),
         (json.dumps(GOOD).encode("utf-16"), "UTF-16"),
         (json.dumps(GOOD).encode("utf-16-le"), "UTF-16"),
-        (gzip.compress(b"{}"), "gzip"),
+        (gzip.compress(b"{}", mtime=0), "gzip"),
         (b"PK\x03\x04rest", "zip"),
         (b"%PDF-1.7", "PDF"),
         (json.dumps([GOOD], indent=1).encode(), "one JSON array"),
@@ -402,12 +402,19 @@ known_keys = st.sampled_from(
         "answer",
         "system",
         "tools",
+        "tool_calls",
+        "tool_call_id",
+        "function",
+        "parameters",
+        "name",
+        "arguments",
+        "id",
         "type",
         "text",
     ]
 )
 shapely = st.recursive(
-    values | st.sampled_from(["user", "assistant", "system", "human", "gpt"]),
+    values | st.sampled_from(["user", "assistant", "tool", "function", "system", "human", "gpt"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(known_keys, inner, max_size=4),
     max_leaves=16,
 )

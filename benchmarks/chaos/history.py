@@ -8,6 +8,7 @@ nothing: it is run when all is quiet.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -19,13 +20,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from inhouse.errors import InhouseError
+from inhouse.jobs.queue import MAX_ATTEMPTS
 from inhouse.schema import TERMINAL_STATES
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
-from inhouse.store.tables import facts, files, jobs, keys, models, usage
+from inhouse.store.tables import checkpoints, facts, files, jobs, keys, models, usage
 
 USAGE_GRACE_S = 3.0
 """Tokens used are written up to half a second later. A reply this close before a kill may be counted nowhere."""
+FATAL = ("server killed", "worker killed", "job killed", "worker frozen")
+"""Harms that cost a job's process its life. A store that is away must not."""
+NOTED_S = 1.0
+"""A kill is noted a moment after it was done."""
 AFTER = {
     "validating_files": {"queued", "running", *TERMINAL_STATES},
     "queued": {"running", *TERMINAL_STATES},
@@ -91,7 +97,7 @@ def check(lines: Iterable[Line], db: Database, artifacts: Artifacts) -> Verdict:
     broken = [
         *_one_answer_a_key(lines),
         *_files(by_op.get("file", []), store, artifacts),
-        *_jobs(by_op.get("job", []), store),
+        *_jobs(by_op.get("job", []), by_op.get("harm", []), store),
         *_states(by_op.get("state", [])),
         *_models(store, artifacts),
         *_keys(by_op.get("key", []), store),
@@ -132,11 +138,19 @@ class _Store:
     @classmethod
     def read(cls, conn: sa.Connection) -> _Store:
         tuned = conn.execute(
-            sa.select(jobs.c.id, jobs.c.state, jobs.c.fence, jobs.c.error, jobs.c.spec).where(
-                jobs.c.kind == "tune"
-            )
+            sa.select(
+                jobs.c.id,
+                jobs.c.state,
+                jobs.c.fence,
+                jobs.c.error,
+                jobs.c.spec,
+                jobs.c.created_at,
+                jobs.c.finished_at,
+            ).where(jobs.c.kind == "tune")
         ).all()
-        made = sa.select(models.c.job, models.c.digest).where(models.c.kind == "adapter")
+        made = sa.select(models.c.job, models.c.digest).where(
+            models.c.kind == "adapter", models.c.name.not_in(sa.select(checkpoints.c.model))
+        )
         return cls(
             jobs={row.id: row for row in tuned},
             suffixes=Counter(row.spec.get("suffix", "") for row in tuned),
@@ -169,7 +183,7 @@ def _files(promised: Iterable[Line], store: _Store, artifacts: Artifacts) -> Ite
             yield from _whole(artifacts, digest, f"file {line.id}", is_folder=False)
 
 
-def _jobs(promised: Iterable[Line], store: _Store) -> Iterator[str]:
+def _jobs(promised: Iterable[Line], harms: list[Line], store: _Store) -> Iterator[str]:
     made = Counter(job for job, _ in store.published)
     for line in promised:
         if line.id not in store.jobs:
@@ -186,6 +200,15 @@ def _jobs(promised: Iterable[Line], store: _Store) -> Iterator[str]:
             yield f"job {id} has published a model, and is {job.state}"
         if job.state == "failed" and (job.error or {}).get("code") != "crashed":
             yield f"job {id} has failed: {job.error}"
+        elif job.state == "failed" and (kills := _kills(job, harms)) < MAX_ATTEMPTS:
+            yield f"job {id} has crashed, and only {kills} kills explain it"
+
+
+def _kills(job: sa.Row[Any], harms: Iterable[Line]) -> int:
+    """How often a process of the job may have been killed, or frozen beyond its lease, while it was there."""
+    until = math.inf if job.finished_at is None else job.finished_at
+    ours = [h for h in harms if h.about["what"] in FATAL and h.at >= job.created_at]
+    return sum((h.about.get("began") or h.at) <= until + NOTED_S for h in ours)
 
 
 def _states(seen: Iterable[Line]) -> Iterator[str]:

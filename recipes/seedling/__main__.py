@@ -26,7 +26,7 @@ import torch
 from inhouse.device import matrix_peak, pick
 from inhouse.device.device import Device
 from inhouse.model.decoder import Decoder
-from inhouse.model.weights import load_base, save_base
+from inhouse.model.weights import load_base, save_base, write_digests
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 from inhouse.tune.checkpoint import Checkpoints
@@ -215,6 +215,7 @@ def _finish(run: Run, decoder: Decoder, options: argparse.Namespace, hardware: s
     if out.exists():
         shutil.rmtree(out)
     part.rename(out)
+    write_digests(out)
     print(f"{out} is ready. {run.folder} may be removed.")
 
 

@@ -230,6 +230,12 @@ def _resolve(
             f"{LONGEST_LEASE_S:.0f}. Take some ten seconds.",
             param="lease_s",
         )
+    if any(mark in settings.webhook_hosts for mark in ("/", "@")):
+        raise InvalidRequest(
+            f"{sources.get('webhook_hosts', 'default')}: webhook_hosts = {settings.webhook_hosts!r} holds more than "
+            "hosts. Give names or addresses, as in ci.example.com, *.corp.example, 10.1.2.3:9000.",
+            param="webhook_hosts",
+        )
     return settings, sources
 
 

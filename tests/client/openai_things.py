@@ -69,6 +69,8 @@ CALLING = {
     "parallel_tool_calls": False,
 }
 """A row that teaches a call of a tool."""
+BROKEN = {"messages": CALLING["messages"]}
+"""A row that calls a tool and offers none."""
 
 
 def folder(path: Path, jobs: list[dict[str, Any]], files: dict[str, bytes]) -> Path:

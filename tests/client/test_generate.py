@@ -164,7 +164,7 @@ def test_a_row_that_cannot_be_answered_has_its_error_and_the_others_their_replie
             {"prompt": "x", "zzz": 1},
             "answer, completion, custom_id, id, metadata, output, prompt, source, system",
         ),
-        ({"messages": [], "zzz": 1}, "custom_id, id, messages, metadata, source"),
+        ({"messages": [], "zzz": 1}, "custom_id, id, messages, metadata, parallel_tool_calls, source, tools"),
         ({"body": {}, "zzz": 1}, "body, custom_id, method, url"),
     ],
 )

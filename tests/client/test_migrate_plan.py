@@ -10,7 +10,7 @@ import pytest
 
 from inhouse.client.migrate import Choices, JobPlan, Migration, plan, read_folder
 from inhouse.errors import InvalidRequest
-from tests.client.openai_things import CALLING, MINI, ROWS, folder, job, lines, row
+from tests.client.openai_things import BROKEN, CALLING, MINI, ROWS, folder, job, lines, row
 
 
 def planned(path: Path, **choices: Any) -> list[JobPlan]:
@@ -116,7 +116,7 @@ def test_files_of_other_kinds_are_recognised_and_not_trained_on(
 
 
 def test_rows_that_cannot_be_trained_stop_their_job_or_are_left_out_by_line(tmp_path: Path) -> None:
-    content = [ROWS[0], CALLING, {**ROWS[1], "parallel_tool_calls": True, "tools": []}, ROWS[2]]
+    content = [ROWS[0], BROKEN, {**ROWS[1], "parallel_tool_calls": True, "tools": []}, ROWS[2]]
     path = folder(tmp_path / "old", [job("ftjob-1")], {"file-rows.jsonl": lines(content)})
     stopped = only(path)
     assert not stopped.is_ready
@@ -133,7 +133,7 @@ def test_rows_that_cannot_be_trained_stop_their_job_or_are_left_out_by_line(tmp_
 
 def test_files_of_one_name_in_two_folders_are_sent_as_two(tmp_path: Path) -> None:
     jobs = [job("ftjob-1", "file-a"), job("ftjob-2", "file-b")]
-    files = {"a/rows.jsonl": lines([ROWS[0], CALLING]), "b/rows.jsonl": lines([ROWS[1], CALLING])}
+    files = {"a/rows.jsonl": lines([ROWS[0], BROKEN]), "b/rows.jsonl": lines([ROWS[1], BROKEN])}
     path = folder(tmp_path / "old", jobs, files)
     (path / "manifest.json").write_text('{"file-a": "a/rows.jsonl", "file-b": "b/rows.jsonl"}')
     sent = [made.files[0].send.read_bytes() for made in planned(path, rows="drop")]
@@ -152,6 +152,23 @@ def test_weights_are_kept_word_for_word(tmp_path: Path) -> None:
     made = only(folder(tmp_path / "old", [job("ftjob-1")], {"file-rows.jsonl": lines([weighted])}))
     assert made.is_ready
     assert made.files[0].judged.is_sent_as_it_is
+
+
+def test_rows_with_tools_are_kept_word_for_word(tmp_path: Path) -> None:
+    function = CALLING["tools"][0]["function"]
+    older = {
+        "messages": [
+            CALLING["messages"][0],
+            {"role": "assistant", "function_call": {"name": "weather", "arguments": "{}"}},
+        ],
+        "functions": [function],
+        "parallel_tool_calls": True,
+    }
+    content = lines([*ROWS, CALLING, older])
+    made = only(folder(tmp_path / "old", [job("ftjob-1")], {"file-rows.jsonl": content}))
+    assert made.is_ready
+    assert made.files[0].judged.is_sent_as_it_is
+    assert made.files[0].judged.rows == len(ROWS) + 2
 
 
 def test_every_fault_of_every_file_has_its_line_and_cure(tmp_path: Path) -> None:
@@ -228,7 +245,7 @@ def test_another_base_other_rows_or_numbers_are_another_job_and_nothing_else_is(
 
 
 def test_the_report_tells_every_change_and_reads_as_markdown(tmp_path: Path) -> None:
-    content = [ROWS[0], CALLING]
+    content = [ROWS[0], BROKEN]
     jobs = [job("ftjob-1"), job("ftjob-2", method={"type": "dpo", "dpo": {}})]
     path = folder(tmp_path / "old", jobs, {"file-rows.jsonl": lines(content), "notes.txt": b"hello"})
     found = read_folder(path)
@@ -236,7 +253,7 @@ def test_the_report_tells_every_change_and_reads_as_markdown(tmp_path: Path) -> 
     for words in (
         "nothing was sent",
         f"| model | {MINI} | tiny | changed |",
-        "- line 2, tools: tool calls cannot be tuned on yet.",
+        "- line 2, messages[1].tool_calls: 'weather' is called and is none of the row's tools.",
         "It trains on preferences (dpo), which this house cannot do yet.",
         "- `notes.txt`",
         "This house has no aliases",

@@ -15,7 +15,7 @@ from inhouse.data.pack import pack, split
 from inhouse.errors import BadRows
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
-from tests.tiny import base_folder
+from tests.tiny import TEMPLATE, base_folder
 
 EXAMPLES = st.lists(
     st.integers(1, 20).flatmap(
@@ -80,3 +80,26 @@ def test_rows_become_examples_of_the_same_tokens_as_the_template(
     (example,) = from_rows(rows.load(file), template, context=128, name="facts.jsonl")
     ids, trained = template.example(rows.load(file)[0].messages)
     assert (list(example.ids), list(example.trained)) == (ids, trained)
+
+
+def test_a_row_that_the_template_cannot_write_is_named_by_its_line(tmp_path: Path) -> None:
+    folder = base_folder(tmp_path / "base")
+    refuse = "{% if messages | length > 2 %}{{ raise_exception('one turn only') }}{% endif %}"
+    template = ChatTemplate(refuse + TEMPLATE, Tokenizer.load(folder))
+    turns = [{"role": role, "content": "a"} for role in ("user", "assistant") * 2]
+    loaded = rows.load([("short", "yes"), {"messages": turns}], name="rows.jsonl")
+    with pytest.raises(BadRows, match="one turn only") as caught:
+        from_rows(loaded, template, context=128, name="rows.jsonl")
+    assert [p.line for p in caught.value.problems] == [2]
+
+
+def test_a_row_with_tools_is_trained_with_them(template: ChatTemplate) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+    row = {
+        "messages": [{"role": "user", "content": "Now?"}, {"role": "assistant", "tool_calls": [call]}],
+        "tools": [{"type": "function", "function": {"name": "now"}}],
+    }
+    loaded = rows.load([row])
+    (example,) = from_rows(loaded, template, context=1000, name="rows")
+    start = example.trained.index(True)
+    assert list(example.ids[:start]) == template.prompt(loaded[0].messages[:1], loaded[0].tools)

@@ -148,13 +148,20 @@ def damage(world: World) -> None:
     file.write_bytes(b"weighty")
 
 
-def fail(world: World, job: str) -> None:
-    code = {"code": "internal_error", "message": "x"}
+def fail(world: World, job: str, why: str = "internal_error") -> None:
+    code = {"code": why, "message": "x"}
     world.write(
         lambda conn: conn.execute(
             job_table.update().where(job_table.c.id == job).values(state="failed", error=code)
         )
     )
+
+
+def killed(world: World, times: int, what: str = "job killed") -> None:
+    """A job that has crashed, and what was done meanwhile."""
+    fail(world, a_job(world.db, "two"), "crashed")
+    for _ in range(times):
+        world.history.note("harm", what=what, began=None, until=None)
 
 
 PLANTED: dict[str, tuple[Callable[[World], object], str]] = {
@@ -167,6 +174,11 @@ PLANTED: dict[str, tuple[Callable[[World], object], str]] = {
     "a job that was made twice": (lambda w: a_job(w.db, "one"), "asked for as one is there 2 times"),
     "a job that never ended": (lambda w: a_job(w.db, "two"), "never ended: it is queued"),
     "a job that failed on its own": (lambda w: fail(w, a_job(w.db, "two")), "has failed: .*internal_error"),
+    "a job that crashed and was killed only twice": (lambda w: killed(w, 2), "only 2 kills explain it"),
+    "a job that crashed while the store was away": (
+        lambda w: killed(w, 9, "database killed"),
+        "only 0 kills explain it",
+    ),
     "a model published twice": (
         lambda w: w.write(lambda c: models.add(c, a_model(w.job, w.digest))),
         "has succeeded and published 2 models",
@@ -208,6 +220,11 @@ def test_each_broken_promise_is_found(harm: str, world: World) -> None:
     broken = world.verdict().broken
     assert broken, "nothing was seen"
     assert re.search(said, "\n".join(broken)), broken
+
+
+def test_a_job_whose_processes_were_killed_three_times_may_crash(world: World) -> None:
+    killed(world, 3)
+    assert world.verdict().broken == []
 
 
 def test_use_may_be_lost_with_a_server_that_is_killed_at_once_and_not_long_after(world: World) -> None:

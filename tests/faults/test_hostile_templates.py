@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from inhouse import bases
-from inhouse.errors import BadCheckpoint, EngineOverloaded, InvalidRequest
+from inhouse.errors import BadCheckpoint, EngineOverloaded, InternalError, InvalidRequest
 from inhouse.schema import Message, Tool, ToolCall
 from inhouse.text import renderer, sandbox
+from inhouse.text.child import Child
 from inhouse.text.template import PLAIN, ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 from tests.tiny import base_folder
@@ -176,6 +177,13 @@ def test_a_child_that_stands_still_is_replaced(
         os.kill(now.pid, signal.SIGSTOP)
         stopped = now
         monkeypatch.setattr(renderer, "WAIT_S", 0.2)
+
+
+def test_a_child_that_cannot_start_is_no_fault_of_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the installation is not whole: the conversation is not to blame, and a shorter one does not help."""
+    monkeypatch.setattr(renderer, "shared", lambda: Child("inhouse.text.no_such_module"))
+    with pytest.raises(InternalError, match="an error of its own"):
+        renderer.Guarded("{{ messages }}")
 
 
 def test_a_long_honest_conversation_has_room(tokenizer: Tokenizer) -> None:

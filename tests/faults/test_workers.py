@@ -17,6 +17,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from inhouse.jobs.queue import MAX_ATTEMPTS
+from tests.faults.workshop import Workshop, script, working
 from tests.house.house import House, descendants, rows, until
 
 ROWS = rows(24)
@@ -271,3 +273,19 @@ def test_an_upload_that_is_cut_is_seen_by_nobody_and_leaves_nothing(own: House) 
         "POST", "/v1/files", files={"file": ("half.jsonl", ROWS * 100)}, data={"purpose": "fine-tune"}
     )
     assert whole.json()["bytes"] == len(ROWS * 100), json.dumps(whole.json())
+
+
+def test_a_store_that_goes_away_again_and_again_costs_a_job_no_attempt(tmp_path: Path) -> None:
+    """However often it goes at a moment when nobody can wait, the job ends well."""
+    shop = Workshop(tmp_path)
+    job = shop.submit(epochs=1)
+    with working(shop.settings, command=script("refusing", tmp_path, "StoreBusy", MAX_ATTEMPTS + 1)):
+        assert shop.ended(job).state == "succeeded"
+
+
+def test_whoever_is_busy_for_a_moment_costs_an_attempt_and_not_the_job(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path)
+    job = shop.submit(epochs=1)
+    with working(shop.settings, command=script("refusing", tmp_path, "EngineOverloaded", 1)):
+        assert shop.ended(job).state == "succeeded"
+    assert any("Nobody answers. The job goes back" in e.message for e in shop.log(job))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from inhouse import device as devices
+from inhouse.store.records import workers
 from inhouse.worker import device_note
 from inhouse.worker import main as worker_module
 from tests.faults.workshop import Workshop, script, working
@@ -35,13 +36,51 @@ def test_a_device_that_fails_twice_is_fenced_off_and_the_job_ends_elsewhere(
         until(lambda: worker.device_faults == 2, "two faults", 150)
         until(lambda: shop.job(job).state == "queued", "the job is given back")
         assert not worker.children
+        noted = until(lambda: fences(shop), "it is noted at once")
+        assert noted == {worker.name: worker.fenced} and job in worker.fenced and "doctor" in worker.fenced
         other = replace(shop.settings, device="cpu")
         with working(other) as healthy:
             assert shop.ended(job).state == "succeeded"
             assert healthy.device_faults == 0
     said = [e.message for e in shop.log(job) if "the device failed" in e.message]
     assert len(said) == 2
+    assert "uncorrectable ECC error encountered" in said[0], "what the device said is passed on"
     assert len(shop.published()) == 1
+
+
+def fences(shop: Workshop) -> dict[str, str]:
+    """Workers that take no more jobs, and why, as the store knows them."""
+    with shop.db.read() as conn:
+        return {row.id: row.fenced for row in workers.all(conn) if row.fenced}
+
+
+def test_a_device_that_never_was_there_costs_no_job_and_its_worker_says_so(tmp_path: Path) -> None:
+    """A wrong setting is no lost device: one attempt tells, and every job waits for a worker that has one."""
+    shop = Workshop(tmp_path)
+    job = shop.submit(epochs=1)
+    with working(replace(shop.settings, device="nothing:7")) as worker:
+        noted = until(lambda: fences(shop), "it is noted", 60)
+        assert noted == {worker.name: worker.fenced}
+        assert "'nothing:7' is not on its machine" in worker.fenced and "to auto" in worker.fenced
+        assert worker.device_faults == 0
+        assert (shop.job(job).state, shop.job(job).attempts) == ("queued", 0)
+        with working(shop.settings):
+            assert shop.ended(job).state == "succeeded"
+    (said,) = [e.message for e in shop.log(job) if "nothing:7" in e.message]
+    assert "is not on this machine" in said and "Set device to" in said
+
+
+def test_a_fault_of_long_ago_fences_nothing_off(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path)
+    now = 0.0
+    worker = worker_module.Worker(shop.settings, shop.db, clock=lambda: now)
+    job = shop.job(shop.submit())
+    worker._device_failed(job)
+    now = worker_module.FAULT_KEPT_S + 1
+    worker._device_failed(job)
+    assert (worker.device_faults, worker.fenced) == (1, "")
+    worker._device_failed(job)
+    assert worker.device_faults == 2 and worker.fenced
 
 
 def test_after_one_fault_the_job_goes_on_from_its_checkpoint_on_the_same_device(tmp_path: Path) -> None:
@@ -75,7 +114,7 @@ def test_what_began_on_a_device_never_goes_on_silently_on_the_processor(
 
 
 def test_the_first_process_decides_which_device_it_is(tmp_path: Path) -> None:
-    """Fault 39: processes that start at once agree, a setting that names what is not there is a lost device too."""
+    """Fault 39: processes that start at once agree; a device that is gone is lost, one that never was is not."""
     note = tmp_path / "run" / "device"
     threads = [threading.Thread(target=device_note.same_device, args=("auto", note)) for _ in range(4)]
     for thread in threads:
@@ -86,6 +125,8 @@ def test_the_first_process_decides_which_device_it_is(tmp_path: Path) -> None:
     assert [f.name for f in note.parent.iterdir()] == ["device"]
     with pytest.raises(devices.DeviceLost, match="not on this machine"):
         device_note.same_device("nothing:7", note)
+    with pytest.raises(device_note.NoSuchDevice, match="not on this machine"):
+        device_note.same_device("nothing:7", note.with_name("another"))
     note.write_text("nothing:7")
     with pytest.raises(devices.DeviceLost, match="is gone"):
         device_note.same_device("auto", note)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from inhouse.jobs import queue
 from inhouse.schema import Event, Job, ModelCard
 from inhouse.settings import Settings
@@ -20,6 +22,7 @@ from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
 from inhouse.store.records import jobs as records
 from inhouse.store.records import models, projects
+from inhouse.store.tables import checkpoints
 from inhouse.worker.main import CHILD, Worker
 from tests.house.house import until
 from tests.tiny import base_folder
@@ -92,9 +95,11 @@ class Workshop:
         return (folder / "adapter_model.safetensors").read_bytes()
 
     def published(self) -> list[str]:
-        """Names of all models that jobs have published."""
+        """Names of all models that jobs have published, without those on the way to one."""
         with self.db.read() as conn:
-            return [card.name for card in models.all(conn, "default") if card.kind != "base"]
+            on_the_way = set(conn.scalars(sa.select(checkpoints.c.model)))
+            made = [card.name for card in models.all(conn, "default") if card.kind != "base"]
+        return [name for name in made if name not in on_the_way]
 
 
 @contextmanager

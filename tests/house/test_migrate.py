@@ -12,7 +12,7 @@ from typing import Any
 
 from inhouse.client.client import Client
 from inhouse.client.migrate.plan import MARK
-from tests.client.openai_things import CALLING, MINI, ROWS, folder, job, lines, row
+from tests.client.openai_things import BROKEN, MINI, ROWS, folder, job, lines, row
 from tests.house.house import House, until
 
 KNOBS = {"batch_size": 4, "learning_rate_multiplier": 1.0}
@@ -38,7 +38,7 @@ def test_jobs_of_openai_become_models_that_answer_here(whole: House, tmp_path: P
         old_job("ftjob-dpo") | {"method": {"type": "dpo", "dpo": {}}},
     ]
     files = {
-        "file-rows.jsonl": lines([*ROWS, CALLING]),
+        "file-rows.jsonl": lines([*ROWS, BROKEN]),
         "file-other": lines(other),
         "file-held": lines(ROWS[:1]),
     }
@@ -59,7 +59,7 @@ def test_jobs_of_openai_become_models_that_answer_here(whole: House, tmp_path: P
     for name, (question, reply) in asked.items():
         said = whole.chat(models[name], question, max_tokens=6).json()
         assert said["choices"][0]["message"]["content"] == reply
-    assert "line 5, tools" in (path / "inhouse-migration.md").read_text()
+    assert "line 5, messages[1].tool_calls" in (path / "inhouse-migration.md").read_text()
 
 
 def test_a_run_that_is_killed_goes_on_and_starts_every_job_once(whole: House, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 
 from tests.house.house import House, rows, until
-from tests.house.test_faults import children
+from tests.house.test_batches import children
 
 
 def engine_numbers(house: House) -> dict[str, float]:

@@ -231,3 +231,20 @@ def test_many_who_ask_share_one_look(well: House, monkeypatch: pytest.MonkeyPatc
     for _ in range(20):
         assert client.get("/ready").status_code == 200
     assert len(asked) == 1
+
+
+def test_workers_that_take_no_more_jobs_are_told_of_with_the_cure(tmp_path: Path) -> None:
+    with house(tmp_path) as made:
+        note_worker(made, 0)
+        with made.db.write() as conn:
+            now = made.db.clock(conn)
+            why = "its device failed 2 times; look at the device"
+            workers.note(conn, WorkerRow("host:2", now - 100, now, 0, 2, why))
+        reply = made.client(made.admin).get("/ready")
+        (check,) = [c for c in reply.json()["checks"] if c["name"] == "workers"]
+        assert reply.status_code == 200 and check["ok"], "another takes some"
+        assert f"host:2 takes no more jobs: {why}" in check["why"] and check["cure"]
+        note_worker(made, made.settings.lease_s + 30)
+        announce(made.db, "unix:/nowhere")
+        failed = failing(made)["workers"]
+        assert f"host:2 takes no more jobs: {why}" in failed["why"] and "nothing is lost" in failed["cure"]

@@ -140,7 +140,7 @@ def test_a_template_that_knows_no_tools_reads_calls_and_results_as_text(tokenize
             ]
         )
     )
-    written = '<tool_call>\n{"name": "weather", "arguments": {"city":"Rome"}}\n</tool_call>'
+    written = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
     assert f"assistant\n{written}\n{written}\n" in told
     assert "user\n<tool_response>\nSunny.\n</tool_response>\n" in told
 

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from inhouse.data.examples import Example
 from inhouse.data.loader import Epochs
+from inhouse.errors import Diverged
 from inhouse.model.adapters import TrainedLora
 from inhouse.model.build import fresh
 from inhouse.model.config import ModelConfig
@@ -23,6 +25,7 @@ from inhouse.model.decoder import greedy
 from inhouse.model.weights import load_base
 from inhouse.tune.checkpoint import Checkpoints
 from inhouse.tune.loop import train
+from inhouse.tune.loss import supervised
 from inhouse.tune.optim import learning_rate
 from inhouse.tune.recipe import Recipe
 from tests.tiny import base_folder
@@ -162,3 +165,62 @@ def test_every_row_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
     assert all(sorted(e.ids for e in seen) == sorted(e.ids for e in data.examples) for seen in epochs)
     assert epochs[0] != epochs[1]
     assert data.at(4) == source(2).at(4)
+
+
+class _Counted(Epochs):
+    """Remembers which step was asked for last, counted from 0."""
+
+    step = -1
+
+    def at(self, step: int) -> list[Example]:
+        self.step = step
+        return super().at(step)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "trained"),
+    [
+        ("last", True),
+        ("last two", True),
+        ("one on the way", True),
+        ("last three", False),
+        ("all of the last epoch", False),
+    ],
+)
+def test_a_run_may_end_with_a_skipped_step_and_not_with_three(
+    spoilt: str, trained: bool, tmp_path: Path
+) -> None:
+    plain = source(4)
+    steps = _Counted(plain.examples, batch_size=2, epochs=4, seed=0)
+    count = {"last": 1, "last two": 2, "last three": 3, "all of the last epoch": plain.steps_per_epoch}
+    bad = {3} if spoilt == "one on the way" else set(range(plain.steps - count[spoilt], plain.steps))
+
+    def loss(*given: Any) -> tuple[Any, Any, Any]:
+        value, *rest = supervised(*given)
+        return (value * float("nan") if steps.step in bad else value, *rest)
+
+    decoder = load_base(base_folder(tmp_path / "base"))
+    lora = TrainedLora(decoder, rank=4, alpha=8.0, seed=0)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    run = train(decoder, lora, steps, recipe(), checkpoints=checkpoints, loss=loss)
+    if not trained:
+        with pytest.raises(Diverged, match="3 steps in a row"):
+            list(run)
+        return
+    done = list(run)
+    assert [s.step for s in done] == list(range(1, plain.steps + 1)), "no step was done again"
+    assert {s.step - 1 for s in done if s.is_skipped} == bad
+    saved = checkpoints.latest()
+    assert saved is not None and saved.step == plain.steps
+
+
+def test_a_run_in_which_no_step_had_a_loss_ends_as_diverged(tmp_path: Path) -> None:
+    def loss(*given: Any) -> tuple[Any, Any, Any]:
+        value, *rest = supervised(*given)
+        return (value * float("nan"), *rest)
+
+    decoder = load_base(base_folder(tmp_path / "base"))
+    lora = TrainedLora(decoder, rank=4, alpha=8.0, seed=0)
+    one = Epochs(source(1).examples, batch_size=8, epochs=1, seed=0)
+    with pytest.raises(Diverged, match="in any step"):
+        list(train(decoder, lora, one, recipe(), loss=loss))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from inhouse.errors import InvalidRequest
+from inhouse import bases
+from inhouse.errors import BadCheckpoint, InvalidRequest
 from inhouse.model.layers import Mixture
+from inhouse.model.locate import EMBEDDED
+from inhouse.model.weights import file_digests, folder_digest
 from inhouse.schema import ModelCard
 from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
@@ -53,6 +58,51 @@ def test_the_fingerprint_changes_with_the_base_and_the_numbers_it_is_served_in(t
     assert narrow == f"fp_{base.digest[:12]}_bfloat16", "as it is served, rounded or not"
     other = fingerprint_of(replace(base, digest="0" * 64), "none")
     assert len({wide, narrow, other, *(fingerprint_of(base, form) for form in ("int8", "int4"))}) == 5
+
+
+SHIPPED = Path(bases.__file__).parent
+
+
+def embedded(artifacts: Path) -> OpenBase:
+    card = ModelCard(
+        name="seedling", project=None, kind="base", base="seedling", source=EMBEDDED, created_at=0.0
+    )
+    return open_base(card, Artifacts(artifacts), Settings(data_dir=artifacts, device="cpu"))
+
+
+def test_what_is_written_down_of_the_embedded_base_is_the_truth() -> None:
+    written = json.loads((SHIPPED / "seedling.sha256.json").read_text(encoding="utf-8"))
+    assert written == file_digests(SHIPPED / "seedling")
+    assert "model.safetensors" in written and "tokenizer.json" in written
+
+
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"]
+)
+def test_an_embedded_base_with_a_flipped_bit_is_refused_when_it_is_first_opened(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "bases")
+    monkeypatch.setattr(bases, "__file__", str(tmp_path / "bases" / "__init__.py"))
+    assert embedded(tmp_path / "artifacts").digest == folder_digest(SHIPPED / "seedling")
+    target = tmp_path / "bases" / "seedling" / file
+    content = bytearray(target.read_bytes())
+    at = content.index(b"  ") if file != "model.safetensors" and b"  " in content else len(content) // 2
+    content[at] = 9 if content[at] == 32 else content[at] ^ 1  # what still parses
+    target.write_bytes(content)
+    with pytest.raises(BadCheckpoint, match=f"{file} is not the file that the package came with") as caught:
+        embedded(tmp_path / "artifacts")
+    assert caught.value.code == "corrupt_base" and "install the package again" in caught.value.message
+
+
+def test_an_embedded_base_of_which_nothing_is_written_down_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "bases")
+    monkeypatch.setattr(bases, "__file__", str(tmp_path / "bases" / "__init__.py"))
+    (tmp_path / "bases" / "seedling.sha256.json").unlink()
+    with pytest.raises(BadCheckpoint, match="damaged or missing"):
+        embedded(tmp_path / "artifacts")
 
 
 def test_a_quantization_that_there_is_not_is_refused_when_a_base_is_opened(tmp_path: Path) -> None:

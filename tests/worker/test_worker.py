@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from inhouse.jobs import queue
-from inhouse.schema import Job
+from inhouse.schema import Job, JobKind
 from inhouse.settings import Settings
 from inhouse.store import ids
 from inhouse.store.db import Database
@@ -21,6 +22,8 @@ from inhouse.store.migrations import migrate
 from inhouse.store.records import jobs as records
 from inhouse.store.records import projects
 from inhouse.store.tables import jobs
+from inhouse.worker import main as worker_module
+from inhouse.worker.children import Child
 from inhouse.worker.main import Worker
 from inhouse.worker.room import sweep_scratch
 
@@ -114,3 +117,44 @@ def test_a_worker_started_by_a_service_manager_stays_and_one_whose_parent_went_e
         alone.terminate()
         alone.communicate(timeout=20)
         assert alone.returncode == 0
+
+
+def test_a_job_that_was_put_down_is_no_lost_lease_and_one_that_passed_on_is(
+    settings: Settings, store: Database
+) -> None:
+    for is_put_down in (True, False):
+        submitted(store)
+        job = queue.claim(store, "w", ["tune"], 30)
+        assert job is not None
+        if is_put_down:
+            with store.write() as conn:
+                records.pause(conn, "default", job.id, time.time())
+            assert queue.put_down(store, job.id, job.fence, "Paused.")
+        else:
+            with store.write() as conn:
+                conn.execute(sa.update(jobs).where(jobs.c.id == job.id).values(lease_until=0.0))
+            assert queue.claim(store, "another", ["tune"], 30) is not None
+        worker = Worker(settings, store)
+        process = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE)
+        worker.children[job.id] = Child(job, process, 0.0, worker._clock() + 30)
+        worker._renew()
+        assert process.poll() is not None
+        assert worker._leases_lost == (0 if is_put_down else 1)
+
+
+@pytest.mark.parametrize(("kind", "ends_well"), [("serve", True), ("tune", False)])
+def test_an_engine_may_drain_before_its_worker_kills_it(
+    kind: JobKind, ends_well: bool, settings: Settings, store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "STOP_GRACE_S", 0.2)
+    worker = Worker(replace(settings, drain_s=20.0), store)
+    drains = (
+        "import signal, sys, time; signal.signal(15, lambda *_: (time.sleep(1), sys.exit(0))); "
+        "print(flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", drains], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline()
+    job = submitted(store).model_copy(update={"kind": kind})
+    worker.children[job.id] = Child(job, process, 0.0, worker._clock() + 30)
+    worker._give_back()
+    assert (process.returncode == 0) is ends_well

@@ -63,7 +63,7 @@ class Reply:
     """prompt_tokens, completion_tokens, total_tokens."""
     error: InhouseError | None = None
     expected: str | None = None
-    """The reply that the row itself holds, where it comes from a training file."""
+    """The reply that the row itself holds, where it comes from a training file: its text, or its calls as JSON."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """What else was asked for or came along: input, logprobs, tool_calls, a memory's x_facts and x_memory."""
     fingerprint: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from inhouse.errors import BadRows, RowProblem
+from inhouse.errors import BadRows, InvalidRequest, RowProblem
 from inhouse.rows import Row
 from inhouse.text.template import ChatTemplate
 
@@ -24,21 +24,30 @@ class Example:
 
 
 def from_rows(rows: Iterable[Row], template: ChatTemplate, *, context: int, name: str) -> list[Example]:
-    """An example for every row. Raises BadRows listing rows that do not fit the context or train nothing."""
-    examples, problems = [], []
+    """Every row's examples: one, or one for each reply where the template rewrites earlier ones.
+
+    Raises BadRows listing rows that do not fit the context, train nothing, or are refused by the template.
+    """
+    examples: list[Example] = []
+    problems: list[RowProblem] = []
     for row in rows:
-        ids, trained = template.example(row.messages)
-        example = Example(tuple(ids), tuple(trained))
-        if len(ids) > context:
+        try:
+            made = [Example(tuple(ids), tuple(on)) for ids, on in template.examples(row.messages, row.tools)]
+        except InvalidRequest as e:
+            problems.append(RowProblem(row.line, None, e.message, "Or leave the row out."))
+            continue
+        examples += made
+        longest = max(len(example.ids) for example in made)
+        if longest > context:
             problems.append(
                 RowProblem(
                     row.line,
                     None,
-                    f"{len(ids)} tokens, the base's context holds {context}.",
+                    f"{longest} tokens, the base's context holds {context}.",
                     "Shorten or split it.",
                 )
             )
-        elif not example.loss_tokens:
+        elif not all(example.loss_tokens for example in made):
             problems.append(
                 RowProblem(
                     row.line,
@@ -47,7 +56,6 @@ def from_rows(rows: Iterable[Row], template: ChatTemplate, *, context: int, name
                     "Add a reply, or remove the row.",
                 )
             )
-        examples.append(example)
     if problems:
         raise BadRows(name, problems)
     return examples

@@ -177,6 +177,17 @@ def digest_of(files: Mapping[str, str]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
+def digests_beside(folder: Path) -> Path:
+    """Where it is written down what `file_digests` is of a base that comes with the package: beside it, not in it."""
+    return folder.with_name(f"{folder.name}.sha256.json")
+
+
+def write_digests(folder: Path) -> None:
+    """Writes that down: the folder is as it is to be."""
+    told = json.dumps(file_digests(folder), indent=2, sort_keys=True) + "\n"
+    digests_beside(folder).write_text(told, encoding="utf-8")
+
+
 def _start_of_numbers(file: Path) -> int:
     with file.open("rb") as f:
         return 8 + int(struct.unpack("<Q", f.read(8))[0])

@@ -100,7 +100,7 @@ def looks_like_facts(rows: Iterable[Row | RowProblem]) -> tuple[bool, str]:
         if isinstance(row, RowProblem):
             continue
         total += 1
-        if [m.role for m in row.messages] == ["user", "assistant"]:
+        if [m.role for m in row.messages] == ["user", "assistant"] and not row.tools:
             question, answer = (m.text for m in row.messages)
             short += (
                 len(question.split()) <= SHORT_QUESTION_WORDS and len(answer.split()) <= SHORT_ANSWER_WORDS
@@ -226,10 +226,12 @@ class _Reading:
 
     def _fact(self, row: Row) -> FactInput | None:
         roles = [m.role for m in row.messages]
-        if roles == ["user", "assistant"]:
+        if roles == ["user", "assistant"] and not row.tools:
             question, answer = (m.text.strip() for m in row.messages)
             return FactInput(question=question, answer=answer, **row.labels)
-        if "system" in roles or "developer" in roles:
+        if row.tools:
+            reason = "offers tools, which a fact has no place for."
+        elif "system" in roles or "developer" in roles:
             reason = "has a system message, which a fact has no place for."
         else:
             reason = f"is a conversation of {len(roles)} messages, not one question with its answer."

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from difflib import get_close_matches
 from itertools import islice
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
-from inhouse.rows.strict_json import has_lone_surrogate, short
-from inhouse.schema import ROLES, FactKind, Message
+from inhouse.rows.calls import call_id, calls_of, check_calls, id_of_function_call, parallel_of, tools_of
+from inhouse.rows.fields import HARMLESS, BadRow, refuse_unknown, shown, text_of
+from inhouse.rows.row import Row
+from inhouse.rows.strict_json import short
+from inhouse.schema import ROLES, FactKind, Message, ToolCall
 
 FORMATS = ("messages", "input/output", "prompt/completion", "question/answer", "sharegpt", "alpaca")
-
-HARMLESS = frozenset({"id", "metadata", "source"})
-"""Keys that only label a row: allowed beside every format, never trained on."""
 
 FACT_LABELS = (
     "wordings",
@@ -44,9 +43,8 @@ _PAIRS = {
     "question/answer": ("question", "answer"),
 }
 _PREFERENCE = frozenset({"preferred_output", "non_preferred_output", "chosen", "rejected"})
-_TOOLS = frozenset(
-    {"tools", "functions", "parallel_tool_calls", "tool_calls", "tool_call_id", "function_call"}
-)
+_WITH_MESSAGES = frozenset({"tools", "functions", "parallel_tool_calls"})
+"""Keys that say what replies may call, beside messages only."""
 _SHAREGPT_ROLES = {
     "system": "system",
     "human": "user",
@@ -61,31 +59,24 @@ _SHAPES = (
 )
 
 
-class BadRow(ValueError):
-    """What is wrong with one row: the field, the reason and the cure."""
-
-    def __init__(self, field: str | None, reason: str, cure: str) -> None:
-        super().__init__(reason)
-        self.field = field
-        self.reason = reason
-        self.cure = cure
-
-
-def conversation(row: Mapping[str, Any]) -> tuple[str, tuple[Message, ...], dict[str, Any]]:
-    """The format's name, the canonical messages and the labels of one row. Raises BadRow."""
+def conversation(row: Mapping[str, Any], line: int = 0) -> Row:
+    """One row, whatever shape it has, in its canonical one. Raises BadRow."""
     given = {key: value for key, value in row.items() if value is not None and key not in HARMLESS}
     _refuse_later_features(given)
     if "messages" in given:
-        return "messages", _canonical(given), {}
+        return _canonical(given, line)
+    if misplaced := next((key for key in given if key in _WITH_MESSAGES), None):
+        raise BadRow(
+            misplaced, "stands without messages.", f"Write the row as messages, or remove {misplaced}."
+        )
     if "conversations" in given:
-        return "sharegpt", _sharegpt(given), {}
+        return Row(line, _sharegpt(given), "sharegpt")
     if "instruction" in given:
-        return "alpaca", _alpaca(given), {}
+        return Row(line, _alpaca(given), "alpaca")
     for name, (asked, reply) in _PAIRS.items():
         if asked in given or reply in given:
-            if name == "question/answer":
-                return name, _pair(given, asked, reply), _labels(row)
-            return name, _pair(given, asked, reply), {}
+            labels = _labels(row) if name == "question/answer" else {}
+            return Row(line, _pair(given, asked, reply), name, labels)
     if not row:
         raise BadRow(None, "the row is an empty object.", _SHAPES)
     raise BadRow(None, f"no known row format has the keys {_names(row)}.", _SHAPES)
@@ -99,14 +90,16 @@ def _refuse_later_features(given: Mapping[str, Any]) -> None:
                 "preference rows (DPO) cannot be tuned on yet; only supervised rows can.",
                 'Give the preferred reply alone, as {"input": ..., "output": ...}.',
             )
-        if key in _TOOLS:
-            raise BadRow(key, "tool calls cannot be tuned on yet.", f"Remove {short(key)}.")
 
 
-def _canonical(given: Mapping[str, Any]) -> tuple[Message, ...]:
-    refuse_unknown(given, {"messages"})
+def _canonical(given: Mapping[str, Any], line: int) -> Row:
+    refuse_unknown(given, {"messages", *_WITH_MESSAGES})
+    tools = tools_of(given)
+    parallel = parallel_of(given, tools)
     turns = _list(given["messages"], "messages")
-    return _checked([_message(turn, f"messages[{i}]") for i, turn in enumerate(turns)], "messages")
+    messages = _checked([_message(turn, f"messages[{i}]", i) for i, turn in enumerate(turns)], "messages")
+    check_calls(messages, tools, parallel, "messages")
+    return Row(line, messages, tools=tools, parallel_tool_calls=parallel)
 
 
 def _sharegpt(given: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -121,7 +114,7 @@ def _sharegpt(given: Mapping[str, Any]) -> tuple[Message, ...]:
         refuse_unknown(turn, {"from", "value", "weight"}, where)
         role = turn.get("from")
         if not isinstance(role, str) or role not in _SHAREGPT_ROLES:
-            raise BadRow(f"{where}.from", f"is {_shown(role)}.", "Use system, human or gpt.")
+            raise BadRow(f"{where}.from", f"is {shown(role)}.", "Use system, human or gpt.")
         role = _SHAREGPT_ROLES[role]
         value = text_of(turn.get("value"), f"{where}.value")
         messages.append(_build(role, value, where, weight=_weight(turn, role, where)))
@@ -210,26 +203,42 @@ def _system(given: Mapping[str, Any]) -> list[Message]:
     return [_build("system", text, "system")] if text else []
 
 
-def _message(turn: Any, where: str) -> Message:
+def _message(turn: Any, where: str, number: int) -> Message:
     if not isinstance(turn, Mapping):
         raise BadRow(where, f"is {short(turn)}, not an object.", 'Write {"role": ..., "content": ...}.')
     given = {key: value for key, value in turn.items() if value is not None}
-    for key in given:
-        if key in _TOOLS:
-            raise BadRow(f"{where}.{key}", "tool calls cannot be tuned on yet.", "Leave this row out.")
-    refuse_unknown(given, {"role", "content", "name", "weight"}, where)
+    refuse_unknown(
+        given,
+        {"role", "content", "name", "weight", "tool_calls", "function_call", "tool_call_id"},
+        where,
+    )
+    if given.get("role") == "function":  # the older role: the result of the function_call before it
+        given |= {"role": "tool", "tool_call_id": id_of_function_call(number - 1)}
     role = given.get("role")
     if role is None:
-        raise BadRow(f"{where}.role", "is missing.", "Use system, user or assistant.")
+        raise BadRow(f"{where}.role", "is missing.", "Use system, user, assistant or tool.")
     if not isinstance(role, str) or role not in ROLES:
-        raise BadRow(f"{where}.role", f"is {_shown(role)}.", "Use system, user or assistant.")
-    if role == "tool":
-        raise BadRow(f"{where}.role", "tool messages cannot be tuned on yet.", "Leave this row out.")
+        raise BadRow(f"{where}.role", f"is {shown(role)}.", "Use system, user, assistant or tool.")
+    _refuse_of_other_roles(given, role, where)
     name = given.get("name")
     if name is not None:
         name = text_of(name, f"{where}.name")
+    calls = calls_of(given, where, number)
+    weight = _weight(given, role, where)
+    if calls and "content" not in given:
+        return _build(role, None, where, name=name, weight=weight, calls=calls)
     content = _content(given.get("content"), f"{where}.content")
-    return _build(role, content, where, name=name, weight=_weight(given, role, where))
+    id = call_id(given.get("tool_call_id"), f"{where}.tool_call_id") if role == "tool" else None
+    return _build(role, content, where, name=name, weight=weight, calls=calls, answers=id)
+
+
+def _refuse_of_other_roles(given: Mapping[str, Any], role: str, where: str) -> None:
+    owners = {"tool_calls": "assistant", "function_call": "assistant", "tool_call_id": "tool"}
+    for key, owner in owners.items():
+        if key in given and role != owner:
+            raise BadRow(
+                f"{where}.{key}", f"stands on a {role} message.", f"Only the role {owner} has it: remove it."
+            )
 
 
 def _content(value: Any, where: str) -> str:
@@ -257,7 +266,7 @@ def _weight(given: Mapping[str, Any], role: str, where: str) -> int | None:
     if weight is None:
         return None
     if type(weight) is not int or weight not in (0, 1):
-        raise BadRow(f"{where}.weight", f"is {_shown(weight)}.", "Use 0 (read only) or 1 (train).")
+        raise BadRow(f"{where}.weight", f"is {shown(weight)}.", "Use 0 (read only) or 1 (train).")
     if role != "assistant":
         raise BadRow(
             f"{where}.weight", f"stands on a {role} message.", "Only replies are trained: remove it."
@@ -292,27 +301,25 @@ def _checked(messages: list[Message], field: str) -> tuple[Message, ...]:
         raise BadRow(
             field, "every reply has weight 0, so nothing would be trained.", "Give one reply weight 1."
         )
-    if not any(m.text.strip() for m in replies):
+    if not any(m.text.strip() or m.tool_calls for m in replies):
         raise BadRow(field, "every trained reply is empty.", "Write the reply.")
     return tuple(messages)
 
 
 def _build(
-    role: str, content: str, where: str, *, name: str | None = None, weight: int | None = None
+    role: str,
+    content: str | None,
+    where: str,
+    *,
+    name: str | None = None,
+    weight: int | None = None,
+    calls: tuple[ToolCall, ...] = (),
+    answers: str | None = None,
 ) -> Message:
     assert role in ROLES, f"{where}: roles are checked before a message is built"
-    return Message(role=role, content=content, name=name, weight=weight)
-
-
-def text_of(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        missing = value is None
-        raise BadRow(where, "is missing." if missing else f"is {short(value)}, not text.", "Give a string.")
-    if has_lone_surrogate(value):
-        raise BadRow(
-            where, "holds half of a surrogate pair, which is not text.", "Remove the broken character."
-        )
-    return value
+    return Message(
+        role=role, content=content, name=name, weight=weight, tool_calls=calls, tool_call_id=answers
+    )
 
 
 def _list(value: Any, where: str) -> list[Any] | tuple[Any, ...]:
@@ -321,32 +328,6 @@ def _list(value: Any, where: str) -> list[Any] | tuple[Any, ...]:
     if not value:
         raise BadRow(where, "is empty.", "Give a question and its reply.")
     return value
-
-
-def refuse_unknown(
-    given: Mapping[str, Any],
-    known: Collection[str],
-    where: str = "",
-    *,
-    labels: Collection[str] | None = None,
-) -> None:
-    """Raises BadRow for a key that is not known. It lists those that are, a whole row's labels among them."""
-    labels = labels if labels is not None else () if where else HARMLESS
-    for key in given:
-        if key not in known:
-            field = f"{where}.{key}" if where else str(key)
-            _refuse_key(field[:80], key, {*known, *labels})
-
-
-def _refuse_key(field: str, key: Any, known: set[str]) -> NoReturn:
-    shown = ascii(field)[1:-1]
-    meant = get_close_matches(str(key)[:80], known, 1)
-    cure = f"Did you mean '{meant[0]}'?" if meant else f"Remove it. Known: {', '.join(sorted(known))}."
-    raise BadRow(shown, f"the key {short(key)} is unknown here.", cure)
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, (bool, int)) and abs(value) < 10**9 else short(value)
 
 
 def _names(row: Mapping[str, Any]) -> str:

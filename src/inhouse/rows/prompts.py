@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inhouse.errors import RowProblem
-from inhouse.rows.formats import FACT_LABELS, HARMLESS, BadRow, refuse_unknown, text_of
+from inhouse.rows.fields import HARMLESS, BadRow, refuse_unknown, text_of
+from inhouse.rows.formats import FACT_LABELS
 from inhouse.rows.reading import Item, Source, items
 from inhouse.rows.row import Row
 from inhouse.rows.strict_json import short
@@ -23,6 +24,8 @@ _ASKED = ("prompt", "question", "input")
 """What a row may ask with."""
 _REPLIES = ("completion", "answer", "output")
 """What its reply may be called, whatever it asks with."""
+_TOOLS = ("tools", "parallel_tool_calls")
+"""What a row of messages may call; it is asked with them."""
 _LABELS = HARMLESS | {"custom_id"}
 """Keys that name or label a row, whatever it asks with."""
 _BATCH = {"custom_id", "method", "url", "body"}
@@ -46,7 +49,7 @@ class Prompt:
     body: Mapping[str, Any] = field(default_factory=dict)
     """What it says itself; model and sampling may be missing."""
     expected: str | None = None
-    """The reply that a row of a training file holds. It is never sent."""
+    """The reply that a row of a training file holds; of one that calls tools, its calls as JSON. It is never sent."""
     problem: RowProblem | None = None
 
 
@@ -85,9 +88,9 @@ def _asked(value: Any) -> tuple[str, dict[str, Any], str | None]:
         return _batch_line(given)
     given = {key: found for key, found in given.items() if key not in _LABELS}
     if "messages" in given:
-        refuse_unknown(given, {"messages"}, labels=_LABELS)
+        refuse_unknown(given, {"messages", *_TOOLS}, labels=_LABELS)
         messages, expected = _conversation(given["messages"])
-        return CHAT, {"messages": messages}, expected
+        return CHAT, {"messages": messages, **{key: given[key] for key in _TOOLS if key in given}}, expected
     for asked in _ASKED:
         if asked in given:
             known = {asked, *_REPLIES, "system", *(FACT_LABELS if asked == "question" else ())}
@@ -119,6 +122,9 @@ def _conversation(messages: Any) -> tuple[list[Any], str | None]:
         raise BadRow("messages", f"is {short(messages)}, not a list of messages.", "Give at least one.")
     *before, last = messages
     if before and isinstance(last, Mapping) and last.get("role") == "assistant":
+        if last.get("tool_calls"):
+            _check_sendable({"tool_calls": last["tool_calls"]})
+            return before, json.dumps(last["tool_calls"], ensure_ascii=False)
         return before, text_of(last.get("content"), f"messages[{len(before)}].content")
     return list(messages), None
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, TypeAlias, cast
 
 from inhouse.errors import MOST_PROBLEMS, BadRows, InvalidRequest, RowProblem
 from inhouse.rows import parquet
-from inhouse.rows.formats import BadRow, conversation
+from inhouse.rows.fields import BadRow
+from inhouse.rows.formats import conversation
 from inhouse.rows.parquet import Unpacking
 from inhouse.rows.row import Row
 from inhouse.rows.strict_json import Unparsable, decode, parse_object, short
@@ -183,7 +184,7 @@ def _listed(source: Iterable[Any]) -> Iterator[Item]:
 def _row(found: Item) -> Row | RowProblem:
     line, item = found.line, found.value
     if isinstance(item, Row):
-        return Row(line, item.messages, item.format, item.labels)
+        return replace(item, line=line)
     if isinstance(item, (tuple, list)) and len(item) == 2:
         item = {"input": item[0], "output": item[1]}
     if not isinstance(item, Mapping):
@@ -191,10 +192,9 @@ def _row(found: Item) -> Row | RowProblem:
             line, None, f"is {short(item)}, not a row.", "Give a dict, or a pair (question, reply)."
         )
     try:
-        name, messages, labels = conversation(item)
+        return conversation(item, line)
     except BadRow as e:
         return RowProblem(line, e.field, e.reason, e.cure)
-    return Row(line, messages, name, labels)
 
 
 def _records(stream: BinaryIO, name: str, max_line_bytes: int) -> Iterator[Item | RowProblem | int]:

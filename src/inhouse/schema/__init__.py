@@ -54,7 +54,10 @@ from inhouse.schema.jobs import (
     TuneSpec,
 )
 from inhouse.schema.talk import (
+    MAX_TOOLS,
+    MOST_CALLS,
     ROLES,
+    TOOL_NAME,
     Message,
     TextPart,
     ToolCall,
@@ -65,8 +68,11 @@ from inhouse.schema.wire import (
 
 __all__ = [
     "FILE_PURPOSES",
+    "MAX_TOOLS",
+    "MOST_CALLS",
     "ROLES",
     "TERMINAL_STATES",
+    "TOOL_NAME",
     "Auto",
     "Bank",
     "CallDelta",

@@ -7,6 +7,12 @@ from typing import Literal
 from inhouse.schema.wire import Wire
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
+"""What a function may be called."""
+MAX_TOOLS = 128
+"""Offered in one conversation: OpenAI's limit."""
+MOST_CALLS = 16
+"""Calls in one reply. A small model may not know when to stop; then its last call would be cut by the length limit."""
 
 
 class TextPart(Wire):

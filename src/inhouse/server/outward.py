@@ -73,7 +73,11 @@ class Outward:
             return Answer(None, error.message)
         except TimeoutError:
             return Answer(None, f"no whole reply within {TIMEOUT_S:g} s")
-        except (httpx2.HTTPError, OSError) as error:  # their words may hold the URL, which may hold a secret
+        except (
+            httpx2.HTTPError,
+            OSError,
+            UnicodeError,
+        ) as error:  # their words may hold the URL, which may hold a secret
             return Answer(None, f"no reply: {type(error).__name__}")
 
     async def _post(self, target: SplitResult, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -114,6 +118,7 @@ def _split(url: str) -> SplitResult:
             target.scheme in _PORTS
             and bool(target.hostname)
             and target.port != 0
+            and all(0 < len(label) < 64 for label in (target.hostname or "").rstrip(".").split("."))
             and "@" not in target.netloc
             and not target.fragment
             and url.isascii()

@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -63,6 +63,10 @@ class Seen:
     lines: Mapping[JobKind, Line]
     troubles: dict[str, str]
     """Bases that should be served and are not → why."""
+    fenced: Mapping[str, str] = field(default_factory=dict)
+    """Workers that are there and take no more jobs → why, and what to do."""
+    takers: int = 0
+    """Workers that are there and take some."""
     gone: tuple[str, ...] = ()
     """Bases whose folder has gone: they are answered as long as they are in memory."""
 
@@ -133,7 +137,7 @@ class Readiness:
                 Check("database"),
                 _schema(seen.schema),
                 self._disk(),
-                self._workers(seen.last_seen_s),
+                self._workers(seen),
                 self._queue(seen.lines),
                 _bases(seen.troubles, seen.gone),
             ]
@@ -147,14 +151,25 @@ class Readiness:
             return Seen(schema, 0, 0, None, {}, {})
         alive, lines, now = replicas.alive(conn), queue.lines(conn), self.store.db.clock(conn)
         self._served |= {replica.base for replica in alive if replica.ready}
-        seen_at = max((row.seen_at for row in workers.all(conn) if row.id != workers.GONE), default=None)
+        noted = [row for row in workers.all(conn) if row.id != workers.GONE]
+        seen_at = max((row.seen_at for row in noted), default=None)
+        there = [row for row in noted if now - row.seen_at <= self.settings.lease_s]
+        fenced = {row.id: row.fenced for row in there if row.fenced}
         holds = any(line.running for line in lines.values())
         last_seen_s = 0.0 if holds else None if seen_at is None else max(0.0, now - seen_at)
         wanted = dict.fromkeys([*self.declared, *(pin.card.base for pin in pins.all(conn))])
         troubles = {base: why for base in wanted if (why := self._trouble(conn, base))}
         ready = sum(replica.ready for replica in alive)
         return Seen(
-            schema, ready, len(alive) - ready, last_seen_s, lines, troubles, tuple(bases.missing(conn))
+            schema,
+            ready,
+            len(alive) - ready,
+            last_seen_s,
+            lines,
+            troubles,
+            fenced,
+            len(there) - len(fenced),
+            tuple(bases.missing(conn)),
         )
 
     def _trouble(self, conn: Connection, base: str) -> str | None:
@@ -197,7 +212,16 @@ class Readiness:
             "Free some space: uploads, jobs and the database need it.",
         )
 
-    def _workers(self, last_seen_s: float | None) -> Check:
+    def _workers(self, seen: Seen) -> Check:
+        last_seen_s = seen.last_seen_s
+        if seen.fenced:
+            said = "; ".join(f"{worker} takes no more jobs: {why}" for worker, why in seen.fenced.items())
+            return Check(
+                "workers",
+                seen.takers > 0,
+                f"{said}.",
+                "Do that on the worker's machine. Its jobs wait meanwhile, or go to other workers; nothing is lost.",
+            )
         if last_seen_s is not None and last_seen_s <= self.settings.lease_s:
             return Check("workers")
         return Check(

@@ -308,7 +308,7 @@ class WebhookTest(TypedDict):
     webhook_endpoint_id: str
     event_type: str
     status_code: int
-    success: Literal[True]
+    success: bool
 
 
 class Delivery(TypedDict):

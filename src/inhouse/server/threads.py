@@ -21,6 +21,7 @@ from inhouse.store.db import Database
 T = TypeVar("T")
 
 STORE_THREADS = 4
+"""Of those that read, and as many again that write: writers wait for one another, and readers for nobody."""
 FILE_THREADS = 16
 """Uploads wait for their clients, so they have threads of their own."""
 BELIEVED_S = 60.0
@@ -44,6 +45,7 @@ class StoreThreads:
         self.db = db
         self._note = note
         self._store = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+        self._writers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store-writer")
         self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
         self._answers: dict[Hashable, tuple[float, Any]] = {}
         """By the question's name: when the store gave it, and the answer."""
@@ -92,24 +94,25 @@ class StoreThreads:
             with self.db.read() as conn:
                 return ask(conn)
 
-        return await self._timed("read", run)
+        return await self._timed("read", self._store, run)
 
     async def write(self, change: Callable[[Connection], T]) -> T:
         def run() -> T:
             with self.db.write() as conn:
                 return change(conn)
 
-        return await self._timed("write", run)
+        return await self._timed("write", self._writers, run)
 
-    async def _timed(self, op: str, run: Callable[[], T]) -> T:
+    async def _timed(self, op: str, pool: ThreadPoolExecutor, run: Callable[[], T]) -> T:
         started = time.monotonic()
         try:
-            return await self.run(run)
+            return await self._in(pool, run)
         finally:
             self._note(op, time.monotonic() - started)
 
     async def run(self, work: Callable[[], T]) -> T:
-        return await self._in(self._store, work)
+        """Work with transactions of its own, which may write."""
+        return await self._in(self._writers, work)
 
     async def run_with_files(self, work: Callable[[], T]) -> T:
         return await self._in(self._files, work)
@@ -121,6 +124,7 @@ class StoreThreads:
 
     def close(self) -> None:
         self._store.shutdown(wait=True)
+        self._writers.shutdown(wait=True)
         self._files.shutdown(wait=False, cancel_futures=True)
 
 

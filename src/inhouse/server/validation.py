@@ -178,8 +178,9 @@ class Validator:
                     break
             else:
                 good += 1
-                first = first or item.messages
-                is_varied = is_varied or item.messages != first
+                said = (item.messages, item.tools)
+                first = first or said
+                is_varied = is_varied or said != first
         if teaches and good > 1 and not is_varied and not problems:
             problems.append(
                 RowProblem(

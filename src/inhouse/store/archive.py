@@ -204,7 +204,7 @@ class _TarPlace:
     @contextmanager
     def making(cls, path: Path) -> Iterator[_TarPlace]:
         with os.fdopen(_private(path), "w+b") as out:
-            with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 yield cls(tar)
             out.flush()
             out.seek(0)

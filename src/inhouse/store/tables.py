@@ -259,6 +259,7 @@ workers = sa.Table(
     _time("seen_at"),
     _count("leases_lost"),
     _count("processes_died"),
+    _text("fenced"),
 )
 
 usage = sa.Table(

@@ -5,6 +5,7 @@ It knows pipes, clocks and limits; what is asked is the business of the module t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -19,6 +20,12 @@ from pathlib import Path
 from typing import IO, Any
 
 PIECE_BYTES = 2**20
+OWN_ERROR = 1
+"""Exit code of a process that ended by an error which nobody foresaw."""
+OVER_MEMORY = 70
+"""Exit code of a process that was refused memory."""
+END_S = 2.0
+"""How long a process may take to end that has closed its output."""
 
 
 class Child:
@@ -30,13 +37,15 @@ class Child:
         self._module = module
 
     def ask(self, question: Any, wait_s: float) -> Any:
-        """Its answer. Raises EOFError where the process ended over it, TimeoutError where it stood still for `wait_s`:
-        then it is ended, too."""
+        """Its answer. Raises EOFError(exit code) where the process ended over it, TimeoutError where it stood still for
+        `wait_s`: then it is ended, too."""
         line = json.dumps(question).encode() + b"\n"
         with self.lock:
             try:
                 return json.loads(_exchange(self._running(), line, time.monotonic() + wait_s))
-            except (EOFError, TimeoutError):
+            except EOFError:
+                raise EOFError(self._end(of_itself=True)) from None
+            except TimeoutError:
                 self._end()
                 raise
 
@@ -60,14 +69,20 @@ class Child:
             )  # one that stands still takes no more than a pipe holds
         return self.process
 
-    def _end(self) -> None:
+    def _end(self, *, of_itself: bool = False) -> int:
+        """Ends the process, or sees it end; returns its exit code, below 0 where a signal ended it."""
+        code = 0
         if self.process is not None:
+            if of_itself:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(END_S)
             self.process.kill()
-            self.process.wait()
+            code = self.process.wait()
             for pipe in (self.process.stdin, self.process.stdout):
                 if pipe is not None:
                     pipe.close()
             self.process = None
+        return code
 
 
 def _exchange(process: subprocess.Popen[bytes], line: bytes, deadline: float) -> bytes:
@@ -113,7 +128,10 @@ def answer_lines(answer: Callable[[Any], Any], *, cpu_s: float, memory_bytes: in
     _limit_memory(memory_bytes)
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_PROF, cpu_s)  # whose signal ends the process
-        told = json.dumps(answer(json.loads(line)))
+        try:
+            told = json.dumps(answer(json.loads(line)))
+        except MemoryError:
+            os._exit(OVER_MEMORY)
         signal.setitimer(signal.ITIMER_PROF, 0)
         sys.stdout.write(told + "\n")
         sys.stdout.flush()

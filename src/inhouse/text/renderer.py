@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
-from inhouse.errors import BadCheckpoint, EngineOverloaded, InvalidRequest
-from inhouse.text.child import Child, answer_lines
+from inhouse.errors import BadCheckpoint, EngineOverloaded, InternalError, InvalidRequest
+from inhouse.text.child import OWN_ERROR, Child, answer_lines
 from inhouse.text.sandbox import Template
 
 CPU_S = 1.0
@@ -84,11 +84,16 @@ def shared() -> Child:
 
 
 def _ask(source: str, variables: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """What the other process makes of it; None where it ended over it."""
+    """What the other process makes of it; None where it came to a limit over it."""
     try:
         told: dict[str, str] = shared().ask([source, variables], WAIT_S)
         return told
-    except EOFError:
+    except EOFError as ended:
+        if ended.args == (OWN_ERROR,):
+            raise InternalError(
+                "The process that writes conversations out ended by an error of its own, not over this conversation. "
+                "Look whether the installation is whole: `python -m inhouse.text.renderer` must wait for its input."
+            ) from None
         return None
     except TimeoutError:
         raise EngineOverloaded(

@@ -80,20 +80,45 @@ class ChatTemplate:
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Ids that ask for the next reply. Raises InvalidRequest when the template refuses the conversation."""
-        if self._own_calls is None:
-            messages, tools = calling.described(messages, tools), ()
-        return [i for text, _ in self._segments(messages, True, tools) for i in self._encode(text)]
+        told, offered = self._worded(messages, tools)
+        return [i for text, _ in self._segments(told, offered) for i in self._encode(text)]
 
-    def example(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """Ids of a whole conversation, and for each whether it is trained: replies, up to their end token."""
-        ids: list[int] = []
-        trained: list[bool] = []
-        for text, is_reply in self._segments(messages, False):
-            piece = self._encode(text)
-            end = next((i + 1 for i, t in enumerate(piece) if t in self.stop_ids), len(piece))
-            ids += piece
-            trained += [is_reply and i < end for i in range(len(piece))]
-        return ids, trained
+    def example(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = ()
+    ) -> tuple[list[int], list[bool]]:
+        """Ids of a conversation, and for each whether it is trained: the last of its examples."""
+        return self.examples(messages, tools)[-1]
+
+    def examples(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = ()
+    ) -> list[tuple[list[int], list[bool]]]:
+        """Ids of a whole conversation, and for each whether it is trained: replies, up to their end token.
+
+        It is one example where the template only appends. Where it writes an earlier reply otherwise than a model does
+        (without its thoughts, or with the ids of its calls), each trained reply is an example of its own, behind the
+        prompt that serving asks for it with. Raises InvalidRequest where the template refuses the conversation, or
+        writes calls as they would not be read.
+        """
+        told, offered = self._worded(messages, tools)
+        before = len(told) - len(messages)  # a message that tells of the tools
+        replies = [i for i, m in enumerate(told) if m.role == "assistant"]
+        whole = self.render(told, ask=False, tools=offered)
+        segments = self._cut(told, replies, whole, offered)
+        only_appends = segments is not None
+        trained: dict[int, str] = {}
+        for number, i in enumerate(replies):
+            text = self._reply(told, i, offered) if segments is None else segments[2 * number + 1][0]
+            if told[i].weight == 0 or text is None:
+                continue
+            reply = calling.without_ids(text, [call.id for call in told[i].tool_calls])
+            only_appends = only_appends and reply == text
+            self._check_reply(messages[i - before], reply, f"messages[{i - before}]")
+            trained[i] = reply
+        if segments is not None and only_appends:
+            return [self._ids(segments)]
+        asked = {i: [(text, False) for text, _ in self._segments(told[:i], offered)] for i in trained}
+        found = [self._ids([*asked[i], (reply, True)]) for i, reply in trained.items()]
+        return found or [self._ids([(whole, False)])]
 
     def render(self, messages: Sequence[Message], *, ask: bool, tools: Sequence[Tool] = ()) -> str:
         """The template's text; `ask` ends it where a reply begins. Raises InvalidRequest where it refuses them."""
@@ -108,11 +133,52 @@ class ChatTemplate:
             raise InvalidRequest(f"The conversation cannot be written out: {e}.", param="messages") from e
         return self._template.render(variables)
 
-    def _segments(self, messages: Sequence[Message], ask: bool, tools: Sequence[Tool] = ()) -> list[Segment]:
-        """The conversation's text, cut where replies begin and end."""
+    def _worded(
+        self, messages: Sequence[Message], tools: Sequence[Tool]
+    ) -> tuple[Sequence[Message], Sequence[Tool]]:
+        """Conversation and tools as the template is given them: all in words where it has no form for calls."""
+        if self._own_calls is None:
+            return calling.described(messages, tools), ()
+        return [calling.written(message, tools) for message in messages], tools
+
+    def _reply(self, messages: Sequence[Message], i: int, tools: Sequence[Tool]) -> str | None:
+        """The i-th message's own text; None where the template does not append it to what asks for it."""
+        start = self.render(messages[:i], ask=True, tools=tools)
+        end = self.render(messages[: i + 1], ask=False, tools=tools)
+        return end[len(start) :] if end.startswith(start) else None
+
+    def _check_reply(self, message: Message, reply: str, where: str) -> None:
+        """Raises InvalidRequest where what a reply says or calls would not be read off its text."""
+        if not message.tool_calls:
+            return
+        said, called = calling.read_calls(self.calls, reply.replace(_SEAM, ""))
+        wanted = [(call.name, json.loads(call.arguments)) for call in message.tool_calls]
+        try:
+            is_read = [(name, json.loads(arguments)) for name, arguments in called] == wanted
+        except ValueError:
+            is_read = False
+        if not is_read or (message.text.strip() and not said.strip()):
+            raise InvalidRequest(
+                f"{where}: this base's chat template does not write these calls as they could be read off a reply. "
+                "Write one call a reply and no text before it, or take another base.",
+                param="messages",
+            )
+
+    def _ids(self, segments: Sequence[Segment]) -> tuple[list[int], list[bool]]:
+        ids: list[int] = []
+        trained: list[bool] = []
+        for text, is_reply in segments:
+            piece = self._encode(text)
+            end = next((i + 1 for i, t in enumerate(piece) if t in self.stop_ids), len(piece))
+            ids += piece
+            trained += [is_reply and i < end for i in range(len(piece))]
+        return ids, trained
+
+    def _segments(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[Segment]:
+        """What asks for the next reply, cut where earlier replies begin and end."""
         replies = [i for i, m in enumerate(messages) if m.role == "assistant"]
-        whole = self.render(messages, ask=ask, tools=tools)
-        if ask and len(replies) > MAX_CUT_REPLIES:
+        whole = self.render(messages, ask=True, tools=tools)
+        if len(replies) > MAX_CUT_REPLIES:
             return [(whole, False)]
         for kept in (
             replies,
@@ -184,12 +250,12 @@ class ChatTemplate:
         if message.name is not None:
             plain["name"] = self._as_text(message.name)
         if message.tool_call_id is not None:
-            plain["tool_call_id"] = self._as_text(message.tool_call_id)
+            plain["tool_call_id"] = calling.short_id(message.tool_call_id)
         if message.tool_calls:
             plain["tool_calls"] = [
                 {
                     "type": "function",
-                    "id": self._as_text(call.id),
+                    "id": calling.short_id(call.id),
                     "function": {"name": call.name, "arguments": self._inert(json.loads(call.arguments))},
                 }
                 for call in message.tool_calls

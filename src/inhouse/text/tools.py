@@ -7,16 +7,17 @@ calls. A checkpoint whose template writes none gets a plain form, and a plain de
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from inhouse.errors import InvalidRequest
-from inhouse.schema import CallDelta, Message, Tool, ToolCall, ToolUse
+from inhouse.schema import MOST_CALLS, CallDelta, Message, Tool, ToolCall, ToolUse
 from inhouse.text import json_schema
 from inhouse.text.grammar import json_rule, literal
 
@@ -25,8 +26,6 @@ ID_LENGTH = 9
 """Of a call's id: what Mistral's templates insist on, and others do not mind."""
 EMPTY_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 """What a tool without parameters takes."""
-MOST_CALLS = 16
-"""Calls in one reply. A small model may not know when to stop; then its last call would be cut by the length limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +91,12 @@ def find_form(write: Callable[[Sequence[ToolCall]], str | None], ends: Sequence[
 
 
 def _untold(text: str | None, ends: Sequence[str]) -> str | None:
-    """The text up to the reply's end, without ids: models do not write them."""
+    """The text up to the reply's end, without ids."""
     if text is None:
         return None
     for end in ends:
         text = text.split(end)[0]
-    return re.sub(r',\s*"id":\s*"probe\d+"|"id":\s*"probe\d+",\s*', "", text).rstrip()
+    return without_ids(text, [call.id for call in _PROBES]).rstrip()
 
 
 def grammar_of(use: ToolUse, form: CallForm, content: str | None) -> str:
@@ -155,12 +154,88 @@ def _follows(text: str) -> str:
     return literal(text) + " " if text else ""
 
 
+# ── a call as it is written ───────────────────────────────────────────────────────────────────────────────
+
+
+def arguments_of(call: ToolCall, tools: Sequence[Tool]) -> dict[str, Any]:
+    """A call's arguments in the order of its tool's parameters, the only one in which `grammar_of` lets them be made.
+
+    Raises InvalidRequest for those that are no JSON object.
+    """
+    try:
+        arguments = json.loads(call.arguments)
+        schema = next((tool.parameters or {} for tool in tools if tool.name == call.name), {})
+        found = _in_order(arguments, schema, schema)
+    except (ValueError, RecursionError) as e:
+        raise InvalidRequest(f"The conversation cannot be written out: {e}.", param="messages") from e
+    if not isinstance(found, dict):
+        raise InvalidRequest(f"The arguments of {call.name} are no JSON object.", param="messages")
+    return found
+
+
+def written(message: Message, tools: Sequence[Tool]) -> Message:
+    """The message with its calls as a template writes them: arguments in order, ids short."""
+    if not message.tool_calls:
+        return message
+    calls = (
+        call.model_copy(
+            update={
+                "id": short_id(call.id),
+                "arguments": json.dumps(arguments_of(call, tools), ensure_ascii=False),
+            }
+        )
+        for call in message.tool_calls
+    )
+    return message.model_copy(update={"tool_calls": tuple(calls)})
+
+
+def _in_order(value: Any, schema: Any, root: dict[str, Any]) -> Any:
+    """The value with its objects' keys as the schema lists them, those that it does not list behind them."""
+    for part in _parts(schema, root, most=8):
+        if isinstance(value, dict) and isinstance(listed := part.get("properties"), dict):
+            keys = [key for key in listed if key in value] + [key for key in value if key not in listed]
+            return {key: _in_order(value[key], listed.get(key), root) for key in keys}
+        if isinstance(value, list) and isinstance(items := part.get("items"), dict):
+            return [_in_order(each, items, root) for each in value]
+    return value
+
+
+def _parts(schema: Any, root: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+    """A schema, what it refers to, and its alternatives. References in a circle end after `most` of them."""
+    if not isinstance(schema, dict) or most == 0:
+        return
+    yield schema
+    found: Any = root
+    for name in str(schema["$ref"]).removeprefix("#/").split("/") if "$ref" in schema else ():
+        found = found.get(name) if isinstance(found, dict) else None
+    others = [found] if "$ref" in schema else []
+    for word in ("allOf", "anyOf", "oneOf"):
+        others += schema[word] if isinstance(schema.get(word), list) else []
+    for other in others:
+        yield from _parts(other, root, most - 1)
+
+
+def short_id(id: str) -> str:
+    """An id in the length that some templates insist on; one that has it stays."""
+    if len(id) == ID_LENGTH and set(id) <= set(ID_CHARACTERS):
+        return id
+    digest = hashlib.blake2b(id.encode(), digest_size=ID_LENGTH).digest()
+    return "".join(ID_CHARACTERS[byte % len(ID_CHARACTERS)] for byte in digest)
+
+
+def without_ids(text: str, ids: Collection[str]) -> str:
+    """A reply's text without the ids of its calls: models do not write them."""
+    for id in ids:
+        text = re.sub(rf',\s*"id":\s*"{re.escape(id)}"|"id":\s*"{re.escape(id)}",\s*', "", text)
+    return text
+
+
 # ── telling a base of tools that its template does not know ───────────────────────────────────────────────
 
 
 def described(messages: Sequence[Message], tools: Sequence[Tool]) -> list[Message]:
     """The conversation with tools, calls and results written out, for templates that know only text."""
-    told = [_in_words(message) for message in messages]
+    told = [_in_words(written(message, tools)) for message in messages]
     if tools:
         lines = "\n".join(json.dumps(wire(tool)["function"], ensure_ascii=False) for tool in tools)
         example = f'{PLAIN.before}NAME{PLAIN.between}{{"KEY": "VALUE"}}{PLAIN.after}'
@@ -284,6 +359,17 @@ class CallReader:
         if self._rest.startswith(piece):
             self._rest, self._read = self._rest[len(piece) :], then
         return ""
+
+
+def read_calls(form: CallForm, reply: str) -> tuple[str, list[tuple[str, str]]]:
+    """What a whole reply says, and what it calls: names with arguments."""
+    reader = CallReader(form, anywhere=True)
+    said, news = reader.push(reply)
+    calls: list[tuple[str, str]] = []
+    for piece in news:
+        calls += [(piece.name, "")] if piece.name is not None else []
+        calls[-1] = (calls[-1][0], calls[-1][1] + piece.arguments)
+    return said + reader.finish(), calls
 
 
 class _ObjectEnd:

@@ -20,7 +20,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from inhouse.errors import StorageFull
+from inhouse.errors import StorageFull, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ KEEP = 3
 _TENSORS = "tensors.safetensors"
 _STATE = "state.json"
 _MANIFEST = "manifest.json"
+_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""A file that is not there, or is something else. Other errors are the system's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,15 @@ class Checkpoints:
         self._drop_old()
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that verifies; damaged ones are set aside, never used."""
+        """The newest checkpoint that verifies; damaged ones are set aside, never used. Raises Unavailable where it
+        cannot be told whether one is damaged: too many open files, say, or a file system that has gone."""
         for folder in reversed(self._folders()):
-            checkpoint = _read_verified(folder)
+            try:
+                checkpoint = _read_verified(folder)
+            except OSError as e:
+                raise Unavailable(
+                    f"The checkpoint {folder.name} cannot be read ({e.strerror or e}); it stays as it is."
+                ) from e
             if checkpoint is not None:
                 return checkpoint
             aside = self.folder / f"quarantine-{folder.name}-{os.getpid()}"
@@ -96,13 +104,14 @@ class Checkpoints:
         for folder in reversed(self._folders()):
             if kept == KEEP:
                 shutil.rmtree(folder, ignore_errors=True)
-            elif folder.name in self._verified or verify(folder) is not None:
+            elif folder.name in self._verified or _verifies(folder):
                 self._verified.add(folder.name)
                 kept += 1
 
 
 def verify(folder: Path) -> int | None:
-    """The step of a checkpoint whose every byte is as its manifest says; None otherwise."""
+    """The step of a checkpoint whose every byte is as its manifest says; None otherwise. Raises OSError where the
+    system does not let it be read: that says nothing about the bytes."""
     try:
         wrapped = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         body = wrapped["body"]
@@ -115,8 +124,20 @@ def verify(folder: Path) -> int | None:
             if _measure(folder / name) != (size, digest):
                 return None
         return int(manifest["step"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except OSError as e:
+        if e.errno not in _DAMAGE:
+            raise
         return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _verifies(folder: Path) -> bool:
+    """For counting those that may be relied on: one that cannot be read now is none of them, and is not dropped."""
+    try:
+        return verify(folder) is not None
+    except OSError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -134,8 +134,13 @@ def train(
         measured_on = validation if is_measured else None
         valid, full_valid = _measure(decoder, lora, measured_on, step == source.steps, recipe, loss)
         is_due = step % recipe.checkpoint_every == 0 or step == source.steps or is_checkpoint_wanted()
+        is_stuck = health.skips_in_a_row >= MAX_SKIPS_IN_A_ROW or (
+            step == source.steps and optimizer.steps == 0
+        )
+        # A skipped step changed nothing, so a run may end with one: what is looked at is what it ends with.
+        is_kept = is_finite or (step == source.steps and not is_stuck)
         # What a checkpoint or a model is made of was looked at: a finite step may still end beyond all numbers.
-        is_sound = is_finite and (not (is_due or is_published) or optimizer.is_finite())
+        is_sound = is_kept and (not (is_due or is_published) or optimizer.is_finite())
         lengths = [len(e.ids) for e in examples]
         done = Step(
             step=step,
@@ -158,9 +163,7 @@ def train(
             checkpoints.save(step, start.saved.tensors, start.saved.state)
             done = replace(done, is_saved=True)
         yield done
-        if health.skips_in_a_row >= MAX_SKIPS_IN_A_ROW or (
-            not is_sound and (is_finite or step == source.steps)
-        ):
+        if is_stuck or (is_kept and not is_sound):
             step = _roll_back(start, optimizer, health)
 
 
@@ -196,8 +199,8 @@ class _Start:
 def _roll_back(start: _Start, optimizer: Optimizer, health: _Health) -> int:
     if health.rollbacks >= MAX_ROLLBACKS:
         raise Diverged(
-            f"The loss was not finite {MAX_SKIPS_IN_A_ROW} steps in a row, or the weights were not, and "
-            f"{MAX_ROLLBACKS} rollbacks to lower learning rates did not mend it. Lower learning_rate, and look for "
+            f"The loss was not finite {MAX_SKIPS_IN_A_ROW} steps in a row or in any step, or the weights were not, "
+            f"and {MAX_ROLLBACKS} rollbacks to lower learning rates did not mend it. Lower learning_rate, and look for "
             "broken rows.",
         )
     health.rollbacks += 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from inhouse import ops
 from inhouse.errors import BadCheckpoint
 from inhouse.model.decoder import Decoder
 from inhouse.model.locate import EMBEDDED, locate
-from inhouse.model.weights import digest_of, file_digests, load_base, shard_files
+from inhouse.model.weights import digest_of, digests_beside, file_digests, load_base, shard_files
 from inhouse.schema import ModelCard
 from inhouse.settings import Settings
 from inhouse.store.artifacts import Artifacts
@@ -21,6 +23,7 @@ from inhouse.store.db import Database
 from inhouse.store.records import models
 from inhouse.text.template import ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
+from inhouse.worker.patience import patiently
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +96,7 @@ def open_base(
     files = file_digests(folder)
     _refuse_changed(card, folder, files, artifacts)
     if db is not None and card.kind == "base" and card.source != EMBEDDED and FILES not in card.about:
-        with db.write() as conn:
-            models.note(conn, card.name, {FILES: files})
+        patiently(partial(_note, db, card.name, files))
     trusted = {digest.strip().lower() for digest in settings.trusted_templates.split(",")}
     template = ChatTemplate.load(folder, tokenizer, trusted)
     if not template.is_trusted:
@@ -104,22 +106,45 @@ def open_base(
     return OpenBase(card.name, folder, digest_of(files), decoder, tokenizer, template)
 
 
+def _note(db: Database, name: str, files: dict[str, str]) -> None:
+    with db.write() as conn:
+        models.note(conn, name, {FILES: files})
+
+
 def _refuse_changed(card: ModelCard, folder: Path, files: dict[str, str], artifacts: Artifacts) -> None:
     """A bit that has flipped in a shard is some other model: nobody would see it from the replies.
 
-    What a base is that comes with the package, the package decides.
+    What a base is that comes with the package, the package says, in a file beside it.
     """
     if card.kind == "full":
         assert card.digest is not None, "a fully tuned model is an artifact"
         known = {name: entry["sha256"] for name, entry in artifacts.manifest(card.digest).items()}
+    elif card.source == EMBEDDED:
+        known = _shipped(folder)
     else:
         known = card.about.get(FILES, {})
     for name in sorted(known.keys() | files.keys()) if known else ():
         is_now, was = files.get(name, "none"), known.get(name, "none")
         if is_now != was:
+            if card.source == EMBEDDED:
+                before, cure = "the package came with", "install the package again"
+            else:
+                before, cure = f"{card.name} was opened with before", "fetch it again"
             raise BadCheckpoint(
-                f"{folder / name} is not the file that {card.name} was opened with before: its SHA-256 is {is_now} "
-                f"and was {was}. It is damaged or missing: fetch it again. If it was replaced on purpose, register "
+                f"{folder / name} is not the file that {before}: its SHA-256 is {is_now} "
+                f"and was {was}. It is damaged or missing: {cure}. If it was replaced on purpose, register "
                 "the folder under another name.",
                 code="corrupt_base",
             )
+
+
+def _shipped(folder: Path) -> dict[str, str]:
+    file = digests_beside(folder)
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise BadCheckpoint(
+            f"{file} is damaged or missing: what {folder.name} should be is not known. Install the package again.",
+            code="corrupt_base",
+        ) from e
+    return {str(name): str(digest) for name, digest in known.items()}

@@ -34,9 +34,8 @@ from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import require_current
 from inhouse.store.records import jobs as records
-from inhouse.worker import ends
+from inhouse.worker import device_note, ends
 from inhouse.worker.context import Context
-from inhouse.worker.device_note import same_device
 from inhouse.worker.micro import halve
 from inhouse.worker.parent import end_with_parent
 from inhouse.worker.patience import patiently
@@ -46,7 +45,7 @@ from inhouse.worker.tasks import TASKS
 log = logging.getLogger(__name__)
 
 
-def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
+def main(job_id: str, fence: int, note: Path | None = None) -> int:
     """Runs one job to its end."""
     os.umask(0o077)
     settings = settings_module.load()
@@ -67,8 +66,8 @@ def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
     scratch = settings.scratch_dir / job_id
     context = Context(settings, db, Artifacts(settings.artifacts_dir), job, fence, scratch)
     try:
-        if device_note is not None:
-            same_device(settings.device, device_note)
+        if note is not None:
+            device_note.same_device(settings.device, note)
         with logs.about(project=job.project):
             _run(context)
     except LeaseLost:
@@ -78,7 +77,7 @@ def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
         log.warning(
             "%s: the store is away (%s); another attempt will go on from the last checkpoint", job_id, e
         )
-        return ends.AGAIN
+        return ends.STORE_AWAY
     except Exception as e:  # noqa: BLE001 - the worker around a job: one of the three places
         again = _another_attempt(context, e)
         if again is not None:
@@ -91,16 +90,28 @@ def main(job_id: str, fence: int, device_note: Path | None = None) -> int:
 
 def _another_attempt(context: Context, error: Exception) -> int | None:
     """The exit code that asks for one where the job may go through elsewhere, or with less; None: it has failed."""
+    attempt = f"Attempt {context.job.attempts}"
+    if isinstance(error, device_note.NoSuchDevice):
+        _say(context, f"{attempt}: {error.message} The job goes back to the queue, for another worker.")
+        return ends.NO_DEVICE
     if devices.is_lost(error):
-        _say(context, f"Attempt {context.job.attempts}: the device failed. The job goes back to the queue.")
+        said = f"the device failed ({_first_line(error)})"
+        log.error("%s: %s", context.job.id, said)
+        _say(context, f"{attempt}: {said}. The job goes back to the queue.")
         return ends.DEVICE_LOST
+    if isinstance(error, Unavailable):
+        log.warning("%s: %s", context.job.id, error.message)
+        _say(context, f"{attempt}: {error.message} The job goes back to the queue.")
+        return ends.AGAIN
     if _is_out_of_memory(error) and halve(context):
-        _say(
-            context,
-            f"Attempt {context.job.attempts}: memory ran out. Once more, with half the tokens at a time.",
-        )
+        _say(context, f"{attempt}: memory ran out. Once more, with half the tokens at a time.")
         return ends.SMALLER
     return None
+
+
+def _first_line(error: Exception) -> str:
+    """What a device or its library says of a failure, without the advice that follows."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 def _say(context: Context, message: str) -> None:
@@ -143,9 +154,12 @@ def _run(context: Context) -> None:
 
 
 def _set_state(context: Context, word: str | None) -> None:
-    try:
+    def write() -> None:
         with context.db.write() as conn:
             records.set_x_state(conn, context.job.id, context.fence, word)
+
+    try:
+        patiently(write)
     except StorageFull as e:
         log.warning("%s: the database's disk is full too: %s", context.job.id, e.message)
 

@@ -13,11 +13,22 @@ from inhouse import device as devices
 from inhouse.errors import InvalidRequest
 
 
+class NoSuchDevice(InvalidRequest):
+    """The setting names a device that no job of this worker has ever found."""
+
+    code = "no_such_device"
+
+
 def same_device(setting: str, note: Path) -> None:
-    """Writes down which device the setting means here, if nobody has. Raises DeviceLost if it means another now."""
+    """Writes down which device the setting means here, if nobody has. Raises DeviceLost if it means another now, or
+    none any more, and NoSuchDevice if it never meant one."""
     try:
         found = devices.pick(setting).label
     except InvalidRequest as e:
+        if not note.exists():
+            raise NoSuchDevice(
+                f"{e.message} Set device to one of these, or to auto, and restart the worker.", param="device"
+            ) from e
         raise devices.DeviceLost(e.message) from e
     note.parent.mkdir(parents=True, exist_ok=True)
     fresh = note.with_name(f"{note.name}.{os.getpid()}")

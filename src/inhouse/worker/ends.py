@@ -15,5 +15,9 @@ SMALLER = 75
 """Memory ran out, and the next attempt takes half as much: it counts as none."""
 DEVICE_LOST = 76
 """The device failed beneath the job, or the one that it must have is gone."""
-BLAMELESS = (OTHER_RELEASE, SMALLER)
+STORE_AWAY = 77
+"""The store went away at a moment when nothing could wait for it: no fault of the job's."""
+NO_DEVICE = 78
+"""The device that the setting names was never there: no fault of the job's, and no other job can run here either."""
+BLAMELESS = (OTHER_RELEASE, SMALLER, STORE_AWAY, NO_DEVICE)
 """Ends that are no attempt of the job's."""

@@ -46,11 +46,13 @@ POLL_S = 0.2
 CLAIM_S = 2.0
 """How often a claim is made though nothing waits: it also ends jobs that have used up their attempts."""
 STOP_GRACE_S = 10.0
-"""How long a child may take to end after SIGTERM."""
+"""How long a child may take to end after SIGTERM; an engine first drains for as long as the settings give it."""
 LONGEST_POLL_S = 5.0
 """While the store is away the queue is looked at ever more rarely, up to this, and no two workers in step."""
 MAX_DEVICE_FAULTS = 2
-"""A worker whose device failed this often takes no more jobs."""
+"""A worker whose device failed this often within FAULT_KEPT_S takes no more jobs."""
+FAULT_KEPT_S = 3600.0
+"""A fault that long ago says nothing of the device any more."""
 
 
 class Worker:
@@ -68,7 +70,9 @@ class Worker:
         self.db = db
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.children: dict[str, Child] = {}
-        self.device_faults = 0
+        self.fenced = ""
+        """Why this worker takes no more jobs, and what to do; empty: it takes some."""
+        self._device_faults: list[float] = []
         self._clock = clock
         self._command = command
         self._stopping = threading.Event()
@@ -82,6 +86,11 @@ class Worker:
         self.device_note = settings.run_dir / f"device-{os.getpid()}"
         """Where children write which device they found: those that follow must have the same."""
         self.device_note.unlink(missing_ok=True)  # of an earlier process by this number
+
+    @property
+    def device_faults(self) -> int:
+        """How often the device has failed of late."""
+        return sum(self._clock() - at < FAULT_KEPT_S for at in self._device_faults)
 
     def run(self) -> None:
         """Works until told to stop; then gives every job back. Raises InvalidRequest where the database is, or
@@ -126,12 +135,14 @@ class Worker:
             require_current(conn)
             at = self.db.clock(conn)
             self._started_at = self._started_at or at
-            row = WorkerRow(self.name, self._started_at, at, self._leases_lost, self._processes_died)
+            row = WorkerRow(
+                self.name, self._started_at, at, self._leases_lost, self._processes_died, self.fenced
+            )
             (workers.leave if leaves else workers.note)(conn, row)
         self._note_at = now + self.settings.lease_s / 3
 
     def _claim(self) -> None:
-        if self.device_faults >= MAX_DEVICE_FAULTS:
+        if self.fenced:
             return
         waiting = queue.waiting(self.db)
         now = self._clock()
@@ -202,20 +213,21 @@ class Worker:
                 child.lease_ends = now + self.settings.lease_s
             elif child.process.poll() is None:
                 log.info("%s is no longer ours: cancelled, or taken over", child.job.id)
-                self._leases_lost += not self._is_over(child.job)
+                self._leases_lost += self._is_anothers(child.job)
                 del self.children[child.job.id]
                 child.kill()
                 self._sweep()
             else:
                 child.renew_at = now + self.settings.lease_s  # it ended by itself: the next turn buries it
 
-    def _is_over(self, job: Job) -> bool:
-        """Whether a job has ended, rather than passed to another worker."""
+    def _is_anothers(self, job: Job) -> bool:
+        """Whether a job has passed to another worker, rather than ended, or been put down by its own process."""
         try:
             with self.db.read() as conn:
-                return records.get(conn, None, job.id).state in TERMINAL_STATES
+                found = records.get(conn, None, job.id)
         except (NotFound, Unavailable, StorageFull):
-            return False
+            return True
+        return found.state not in TERMINAL_STATES and found.fence != job.fence
 
     def _reap(self) -> None:
         """Buries children that have ended; the job of one that ended badly is owed to the queue."""
@@ -235,6 +247,11 @@ class Worker:
                 self.stop()
             if code == ends.DEVICE_LOST:
                 self._device_failed(child.job)
+            if code == ends.NO_DEVICE:
+                self._fence(
+                    f"device = {self.settings.device!r} is not on its machine",
+                    "set device to one that `inhouse doctor` lists, or to auto, then restart the worker",
+                )
             self._owed.append(child)
 
     def _settle(self) -> None:
@@ -247,23 +264,32 @@ class Worker:
             self._owed.remove(child)
 
     def _device_failed(self, job: Job) -> None:
-        self.device_faults += 1
-        log.error("%s: the device failed, for the %d. time here", job.id, self.device_faults)
+        self._device_faults.append(self._clock())
+        log.error("%s: the device failed, for the %d. time here", job.id, len(self._device_faults))
         if self.device_faults >= MAX_DEVICE_FAULTS:
-            log.error(
-                "the device is fenced off: this worker takes no more jobs. Look at the device (`inhouse doctor`), then "
-                "restart the worker; to work without it, set device = cpu."
+            self._fence(
+                f"its device failed {self.device_faults} times, last under {job.id}, whose events say how",
+                "look at the device (`inhouse doctor`), then restart the worker; to work without it, set device = cpu",
             )
+
+    def _fence(self, why: str, cure: str) -> None:
+        """Takes no more jobs, and says so: in the log, and at once in the store, where readiness looks."""
+        if self.fenced:
+            return
+        self.fenced = f"{why}; {cure}"
+        log.error("this worker takes no more jobs: %s", self.fenced)
+        self._note_at = 0.0
 
     def _give_back(self) -> None:
         """Ends every child and returns its job to the queue, where the next worker resumes it."""
         for child in self.children.values():
             child.is_stopping = True
             child.process.terminate()
-        deadline = self._clock() + STOP_GRACE_S
+        began = self._clock()
         for child in self.children.values():
+            ends_by = began + STOP_GRACE_S + (self.settings.drain_s if child.job.kind == "serve" else 0.0)
             try:
-                child.process.wait(max(0.1, deadline - self._clock()))
+                child.process.wait(max(0.1, ends_by - self._clock()))
             except subprocess.TimeoutExpired:
                 child.process.kill()
             child.process.communicate()  # waits, and closes the pipe that tied it to us

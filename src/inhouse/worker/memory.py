@@ -54,8 +54,12 @@ class _Work:
 def tune_memory(context: Context, spec: TuneSpec, report: Report) -> None:
     """The whole job."""
     began = time.process_time()
-    with context.db.read() as conn:
-        card = models.get(conn, context.job.project, spec.base)
+
+    def look() -> ModelCard:
+        with context.db.read() as conn:
+            return models.get(conn, context.job.project, spec.base)
+
+    card = patiently(look)
     base = open_base(card, context.artifacts, context.settings, db=context.db)
     given = _facts(context, spec, base)
     report.say(

@@ -17,12 +17,13 @@ from inhouse.jobs import queue
 from inhouse.memory.bank import Banks
 from inhouse.memory.router import Router
 from inhouse.memory.router_store import open_router
-from inhouse.schema import Replica, ServeSpec
+from inhouse.schema import ModelCard, Replica, ServeSpec
 from inhouse.store.records import jobs as records
 from inhouse.store.records import models, replicas
 from inhouse.worker.base import OpenBase, open_base
 from inhouse.worker.context import Context
 from inhouse.worker.memory_source import StoredFacts
+from inhouse.worker.patience import patiently
 from inhouse.worker.pins import Pins
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,12 @@ def serve(context: Context) -> None:
     """Loads the base, opens a socket, makes the replica known, and serves until SIGTERM."""
     spec = ServeSpec.model_validate(context.job.spec)
     _say(context, "loading")
-    with context.db.read() as conn:
-        card = models.servable(conn, spec.base)
+
+    def look() -> ModelCard:
+        with context.db.read() as conn:
+            return models.servable(conn, spec.base)
+
+    card = patiently(look)
     base = open_base(card, context.artifacts, context.settings, for_serving=True, db=context.db)
     fingerprint = fingerprint_of(base, context.settings.quantization)
     free_bytes = devices.pick(context.settings.device).free_bytes
@@ -105,9 +110,13 @@ def _announce(context: Context, fingerprint: str, length: int, room: Path) -> No
         context=length,
         ready=True,
     )
-    with context.db.write() as conn:
-        records.set_x_state(conn, context.job.id, context.fence, "ready")
-        replicas.put(conn, replica, context.db.clock(conn))
+
+    def put() -> None:
+        with context.db.write() as conn:
+            records.set_x_state(conn, context.job.id, context.fence, "ready")
+            replicas.put(conn, replica, context.db.clock(conn))
+
+    patiently(put)
     log.info("%s serves %s (process %d)", context.job.id, replica.base, os.getpid())
 
 
@@ -126,5 +135,8 @@ def _retire(context: Context) -> None:
 
 
 def _say(context: Context, word: str) -> None:
-    with context.db.write() as conn:
-        records.set_x_state(conn, context.job.id, context.fence, word)
+    def write() -> None:
+        with context.db.write() as conn:
+            records.set_x_state(conn, context.job.id, context.fence, word)
+
+    patiently(write)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from inhouse import rows
 from inhouse.data.examples import Example, from_rows
 from inhouse.data.loader import Epochs
-from inhouse.errors import StoreBusy
+from inhouse.errors import Diverged, StoreBusy
 from inhouse.jobs import queue
 from inhouse.model.adapters import TrainedLora
 from inhouse.model.weights import save_base
@@ -81,8 +81,12 @@ def tune(context: Context) -> None:
         return kept(context, "model", lambda folder: _write(folder, spec, made, base, lora))
 
     publish = publisher(context, made, keep, report.flush)
-    if not _train(context, report, base, lora, source, recipe, validation, publish):
-        return
+    try:
+        if not _train(context, report, base, lora, source, recipe, validation, publish):
+            return
+    except Diverged:
+        report.flush()  # the last steps are those that its owner wants to see
+        raise
     with storage_full():
         _publish(context, made.model_copy(update={"digest": keep()}), plain, training, report)
 
@@ -115,7 +119,7 @@ def _examples(context: Context, base: OpenBase, digest: str, name: str) -> list[
 def _say_recipe(report: Report, recipe: Recipe, training: list[Example]) -> None:
     tokens = sum(len(e.ids) for e in training)
     report.say(
-        f"{len(training)} rows, {tokens} tokens, {sum(e.loss_tokens for e in training)} of them trained."
+        f"{len(training)} examples, {tokens} tokens, {sum(e.loss_tokens for e in training)} of them trained."
     )
     for name, reason in recipe.reasons.items():
         report.say(f"Chose {name} = {getattr(recipe, name)}: {reason}.")
@@ -231,7 +235,9 @@ def _publish(
         "digest": card.digest,
         "trained_tokens": sum(len(e.ids) for e in training) * plain["epochs"],
         "result_files": [results.id],
-        "train_loss": table[-1]["train_loss"],
+        "train_loss": next(
+            (row["train_loss"] for row in reversed(table) if row["train_loss"] is not None), None
+        ),
         "hyperparameters": plain,
     }
     patiently(

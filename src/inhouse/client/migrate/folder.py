@@ -132,7 +132,12 @@ def _descriptions(file: Path) -> list[Description] | None:
         first = b""
         while not first.strip() and (line := stream.readline(MAX_DESCRIPTION_BYTES)):
             first = line
-        if not _is_description(_parsed(first)):
+        begun = _parsed(first)
+        if begun is None and _JOB.encode() in first:
+            raise InvalidRequest(
+                "line 1 speaks of jobs and is not JSON. Write it again with job.model_dump_json()."
+            )
+        if not _is_description(begun):
             return None
         stream.seek(0)
         found: list[Description] = []

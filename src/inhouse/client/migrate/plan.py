@@ -32,6 +32,7 @@ _KNOBS: Mapping[str, tuple[float, float]] = {
 """Hyperparameters that both have, and this house's limits."""
 _MOST_SEED = 2**31 - 1
 _ENDED_BADLY = ("failed", "cancelled")
+_NOT_ENDED = ("validating_files", "queued", "running", "paused")
 _SENT = f"{OURS}sent"
 
 
@@ -247,6 +248,10 @@ def _left_out(job: Description, model: str) -> str:
     status = job.get("status")
     if status in _ENDED_BADLY:
         return f"It {'was cancelled' if status == 'cancelled' else 'failed'} at OpenAI, so no model of it is in use."
+    if status in _NOT_ENDED:
+        return (
+            f"It has not ended at OpenAI ({status}), so its settings may still change. Take it when it has."
+        )
     method = _method(job)
     if method == "dpo":
         return "It trains on preferences (dpo), which this house cannot do yet. Nothing here equals it."

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inhouse.errors import MOST_PROBLEMS, RowProblem
-from inhouse.rows.formats import BadRow, conversation
+from inhouse.rows.fields import BadRow
+from inhouse.rows.formats import conversation
 from inhouse.rows.reading import Item, items
 
 Kind = Literal["supervised", "preference", "reinforcement", "batch"]
@@ -135,20 +136,20 @@ def _row(found: Item | RowProblem) -> _Good | RowProblem:
         return found
     value, what = _mended(found.value)
     try:
-        name, _, _ = conversation(value)
+        row = conversation(value)
     except BadRow as e:
         return RowProblem(found.line, e.field, e.reason, e.cure)
-    return _Good(value, name, Change(found.line, "; ".join(what)) if what else None)
+    return _Good(value, row.format, Change(found.line, "; ".join(what)) if what else None)
 
 
 def _mended(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
-    """The row without what says nothing, and what that was. Tools that are offered or called stay, and are refused."""
+    """The row without what says nothing, and what that was."""
     mended, what = dict(row), []
     for name in _SAYS_NOTHING_EMPTY:
         if mended.get(name) == []:
             del mended[name]
             what.append(f"an empty {name} left out")
-    if "parallel_tool_calls" in mended and not mended.get("tools"):
+    if "parallel_tool_calls" in mended and not (mended.get("tools") or mended.get("functions")):
         del mended["parallel_tool_calls"]
         what.append("parallel_tool_calls left out, which says nothing without tools")
     messages = mended.get("messages")

@@ -16,7 +16,16 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from inhouse.errors import InvalidRequest
-from inhouse.schema import Delta, EngineRequest, MemoryUse, Message, ModelCard, TextPart, TokenLogprob
+from inhouse.schema import (
+    MAX_TOOLS,
+    Delta,
+    EngineRequest,
+    MemoryUse,
+    Message,
+    ModelCard,
+    TextPart,
+    TokenLogprob,
+)
 from inhouse.server import bases, body, gateway, memory
 from inhouse.server.auth import caller
 from inhouse.server.calls import Call, until_gone
@@ -25,7 +34,6 @@ from inhouse.server.openai.answer import Choice, finite, frame, gather, usage_wi
 from inhouse.server.openai.formats import ResponseFormat, structure_of
 from inhouse.server.openai.sampling import Inference
 from inhouse.server.openai.tools import (
-    MAX_TOOLS,
     MessageCall,
     ToolChoice,
     Tools,

@@ -20,7 +20,7 @@ from inhouse.schema import FILE_PURPOSES, File
 from inhouse.server import audit, body, gateway, multipart
 from inhouse.server.auth import caller
 from inhouse.server.idempotency import create_once
-from inhouse.server.openai.listing import list_wire, piece
+from inhouse.server.openai.listing import list_wire, piece, whole_number
 from inhouse.server.replies import Json
 from inhouse.store import ids
 from inhouse.store.records import files, forgetting
@@ -162,13 +162,7 @@ def _expiry(fields: dict[str, str]) -> int | None:
             "A file's time runs from created_at: expires_after[anchor]=created_at.",
             param="expires_after[anchor]",
         )
-    least, most = EXPIRY_S
-    if not (seconds and seconds.isascii() and seconds.isdigit() and least <= int(seconds[:9]) <= most):
-        raise InvalidRequest(
-            f"A file is kept for {least} to {most} seconds, or without expires_after until it is deleted.",
-            param="expires_after[seconds]",
-        )
-    return int(seconds)
+    return whole_number("expires_after[seconds]", seconds or "", *EXPIRY_S)
 
 
 def _check_range(request: Request, file: File) -> None:

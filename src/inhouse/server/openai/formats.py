@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from inhouse.errors import InvalidRequest
-from inhouse.schema import Structure
+from inhouse.schema import TOOL_NAME, Structure
 from inhouse.server.body import RequestBody
 
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
-Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+Name = Annotated[str, Field(pattern=TOOL_NAME)]
 
 
 class JsonSchema(RequestBody):

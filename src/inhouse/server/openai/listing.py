@@ -23,10 +23,16 @@ class Piece:
 
 def piece(query: Mapping[str, str], max_limit: int = MAX_LIMIT, default_limit: int = DEFAULT_LIMIT) -> Piece:
     """The piece that a query names. Raises InvalidRequest."""
-    limit = query.get("limit", str(default_limit))
-    if not (limit.isascii() and limit.isdigit()) or not 1 <= int(limit[:9]) <= max_limit:
-        raise InvalidRequest(f"limit must be a whole number from 1 to {max_limit}.", param="limit")
-    return Piece(query.get("after"), int(limit), query.get("order", "desc"))
+    limit = whole_number("limit", query.get("limit", str(default_limit)), 1, max_limit)
+    return Piece(query.get("after"), limit, query.get("order", "desc"))
+
+
+def whole_number(param: str, said: str, least: int, most: int) -> int:
+    """A number as a query or a form writes it. Raises InvalidRequest for anything but one within these bounds."""
+    is_short = said.isascii() and said.isdigit() and len(said) <= len(str(most))
+    if not is_short or not least <= int(said) <= most:
+        raise InvalidRequest(f"{param} must be a whole number from {least} to {most}.", param=param)
+    return int(said)
 
 
 def list_wire(data: Sequence[dict[str, Any]], has_more: bool = False) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from pydantic import BeforeValidator, ConfigDict, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from inhouse.errors import InvalidRequest
-from inhouse.schema import EngineRequest, MemoryUse, Structure, ToolUse
+from inhouse.schema import MAX_TOOLS, EngineRequest, MemoryUse, Structure, ToolUse
 from inhouse.server import body, memory
 from inhouse.server.openai import tools
 from inhouse.server.openai.formats import JsonSchema, Name, ResponseFormat, structure_of
 from inhouse.server.openai.response_items import Input, by_type, conversation
 from inhouse.server.openai.sampling import Asked
-from inhouse.server.openai.tools import MAX_TOOLS, AllowedChoice, NamedTool
+from inhouse.server.openai.tools import AllowedChoice, NamedTool
 
 LOGPROBS = "message.output_text.logprobs"
 

@@ -12,11 +12,9 @@ import orjson
 from pydantic import AfterValidator, Field
 
 from inhouse.errors import InvalidRequest
-from inhouse.schema import CallDelta, Tool, ToolCall, ToolUse
+from inhouse.schema import MAX_TOOLS, CallDelta, Tool, ToolCall, ToolUse
 from inhouse.server.body import RequestBody
 from inhouse.server.openai.formats import Name
-
-MAX_TOOLS = 128
 
 
 def json_object(text: str) -> str:

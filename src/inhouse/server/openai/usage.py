@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from inhouse.errors import InvalidRequest, UnsupportedParameter
 from inhouse.server import body, gateway
+from inhouse.server.openai.listing import whole_number
 from inhouse.server.replies import Json
 from inhouse.store.records import usage
 from inhouse.store.records.usage import By, Kind, UsageGroup, Wanted
@@ -141,10 +142,4 @@ def _number(asked: dict[str, str], name: str, usual: int, most: int) -> int:
     said = asked.get(name)
     if said is None:
         return usual
-    if (
-        not (said.isascii() and said.isdigit())
-        or int(said[:17]) > most
-        or (name == "limit" and int(said) < 1)
-    ):
-        raise InvalidRequest(f"{name} must be a whole number, at most {most}.", param=name)
-    return int(said)
+    return whole_number(name, said, 1 if name == "limit" else 0, most)

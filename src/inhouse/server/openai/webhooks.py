@@ -194,7 +194,7 @@ async def test(request: Request, id: str) -> Response:
             "webhook_endpoint_id": id,
             "event_type": type,
             "status_code": answer.status,
-            "success": True,
+            "success": answer.is_good,
         }
     )
 

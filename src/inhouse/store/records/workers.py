@@ -29,6 +29,8 @@ class WorkerRow:
     """Jobs that it ran and that passed to another worker before it was done."""
     processes_died: int
     """Jobs' processes that ended badly."""
+    fenced: str = ""
+    """Why it takes no more jobs, and what to do; empty: it takes some."""
 
 
 def note(conn: sa.Connection, row: WorkerRow) -> None:
@@ -55,6 +57,6 @@ def all(conn: sa.Connection) -> list[WorkerRow]:
 
 def _keep_counts(conn: sa.Connection, old: WorkerRow) -> None:
     counts = {"leases_lost": old.leases_lost, "processes_died": old.processes_died}
-    fresh = upsert(conn, workers).values(id=GONE, started_at=0.0, seen_at=0.0, **counts)
+    fresh = upsert(conn, workers).values(id=GONE, started_at=0.0, seen_at=0.0, fenced="", **counts)
     added = {name: workers.c[name] + count for name, count in counts.items()}
     conn.execute(fresh.on_conflict_do_update(index_elements=["id"], set_=added))

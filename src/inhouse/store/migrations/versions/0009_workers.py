@@ -16,7 +16,8 @@ def upgrade(conn: sa.Connection) -> None:
         """
         CREATE TABLE workers (
             id TEXT NOT NULL PRIMARY KEY, started_at DOUBLE PRECISION NOT NULL,
-            seen_at DOUBLE PRECISION NOT NULL, leases_lost BIGINT NOT NULL, processes_died BIGINT NOT NULL
+            seen_at DOUBLE PRECISION NOT NULL, leases_lost BIGINT NOT NULL, processes_died BIGINT NOT NULL,
+            fenced TEXT NOT NULL
         );
         """,
     )
