@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import ssl
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -286,6 +288,8 @@ def test_a_host_that_the_operator_names_is_allowed(hosts: str, url: str) -> None
         ("ci.example.com", "https://ci.example.com/\r\nx: y", "invalid_value"),
         ("ci.example.com", "https://ci.example.com/#part", "invalid_value"),
         ("ci.example.com", "https://ci.éxample.com/", "invalid_value"),
+        ("*.example.com", "https://a..example.com/", "invalid_value"),
+        ("*.example.com", f"https://{'a' * 64}.example.com/", "invalid_value"),
         ("ci.example.com", "https://ci.example.com/" + "x" * 2048, "invalid_value"),
     ],
 )
@@ -293,6 +297,18 @@ def test_every_other_address_is_refused_by_name(hosts: str, url: str, code: str)
     with pytest.raises(InvalidRequest) as caught:
         Outward(hosts).check(url)
     assert (caught.value.code, caught.value.param) == (code, "url")
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+@pytest.mark.parametrize("host", ["a..example.com", f"{'a' * 70}.example.com"])
+def test_a_name_that_cannot_be_asked_for_is_an_answer_without_a_status(
+    monkeypatch: pytest.MonkeyPatch, host: str, is_checked: bool
+) -> None:
+    if not is_checked:  # as of a webhook that was made before its name was looked at
+        monkeypatch.setattr(outward, "_split", urlsplit)
+    answer = asyncio.run(Outward("*.example.com").post(f"http://{host}/x", {}, b"x"))
+    assert answer.status is None
+    assert answer.said.startswith("url must be" if is_checked else "no reply: Unicode")
 
 
 @pytest.mark.parametrize(
@@ -439,12 +455,14 @@ def test_a_webhook_that_cannot_be_is_refused_by_name(made: House, body: dict[str
 
 def test_a_test_says_what_was_answered_or_why_nothing_was(made: House) -> None:
     client = made.client(made.admin)
-    with receiver(answers=[503]) as there:
+    with receiver(answers=[503, 200]) as there:
         hook = add(made, there.url)
         path = f"/v1/webhook_endpoints/{hook['id']}/test"
         reply = client.post(path, json={"event_type": "batch.expired"}).json()
         assert (reply["status_code"], reply["object"]) == (503, "webhook_endpoint.test")
+        assert reply["success"] is False
         assert there.types == ["batch.expired"]
+        assert client.post(path, json={"event_type": "batch.expired"}).json()["success"] is True
         assert told(made, hook) == [], "a test is sent once, and not again"
     unreachable = client.post(path, json={"event_type": "batch.expired"})
     assert (unreachable.status_code, unreachable.json()["error"]["code"]) == (400, "not_delivered")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ import sqlalchemy as sa
 
 from inhouse.errors import Conflict, InvalidRequest
 from inhouse.settings import Settings
-from inhouse.store import backup, inspection, portable
+from inhouse.store import archive, backup, inspection, portable
 from inhouse.store.artifacts import Artifacts
 from inhouse.store.db import Database
 from inhouse.store.migrations import NEWEST, migrate
@@ -345,3 +347,13 @@ def test_only_its_owner_can_read_a_backup_whatever_the_umask(
     backup.make(db, artifacts, target)
     for path in [target, *target.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_tar_takes_members_of_any_size(tmp_path: Path) -> None:
+    """The content is cut short: how its size is written does not depend on it."""
+    path = tmp_path / "x.tar"
+    with pytest.raises(OSError, match="unexpected end"), archive._TarPlace.making(path) as place:
+        place.add("artifacts/x", io.BytesIO(), 9 << 30)  # type: ignore[arg-type]
+    with tarfile.open(path) as tar:
+        about = tar.next()
+    assert about is not None and (about.name, about.size) == ("artifacts/x", 9 << 30)

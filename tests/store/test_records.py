@@ -340,3 +340,23 @@ def test_another_projects_object_reads_exactly_like_none(db: Database, question:
         assert jobs.get(conn, "theirs", job.id).state == "queued"
     with db.write() as conn:
         QUESTIONS[question](conn, "theirs", *real)
+
+
+@pytest.mark.parametrize(
+    "key", ["plain", 'a"b', "a.b", "a[0]", "$.x", "it's", "ключ", "a\\b", "a%b", "", "ümläut"]
+)
+def test_a_job_is_found_by_what_its_metadata_say_whatever_the_key(db: Database, key: str) -> None:
+    with db.write() as conn:
+        wanted = a_job(spec={"request": {"metadata": {key: 'v"\\ü', "more": "x"}}})
+        for job in (
+            wanted,
+            a_job(spec={"request": {"metadata": {key: "else"}}}),
+            a_job(spec={"request": {"metadata": {f"{key}x": 'v"\\ü'}}}),
+            a_job(spec={"request": {"metadata": None}}),
+            a_job(spec={"request": {}}),
+        ):
+            jobs.add(conn, job)
+        for metadata in ({key: 'v"\\ü'}, {key: 'v"\\ü', "more": "x"}):
+            found, _ = jobs.page(conn, "default", kind="tune", metadata=metadata)
+            assert [job.id for job in found] == [wanted.id]
+        assert jobs.page(conn, "default", kind="tune", metadata={key: 'v"\\ü', "other": "x"})[0] == []

@@ -65,9 +65,8 @@ def release(db: Database, batch: Batch) -> None:
 def begin(db: Database, batch: Batch, total: int) -> Batch:
     """The file was found good: its lines may be answered. One that is being cancelled stays so. Raises LeaseLost."""
     with db.write() as conn:
-        forgetting.hold_responses(
-            conn, batch.project
-        )  # what is being forgotten is gone before a line is asked
+        # What is being forgotten is gone before a line is asked.
+        forgetting.hold_responses(conn, batch.project)
         going = sa.case((batches.c.status == "validating", "in_progress"), else_=batches.c.status)
         return _change(conn, batch, status=going, total=total, in_progress_at=now(conn))
 

@@ -73,11 +73,8 @@ class Outward:
             return Answer(None, error.message)
         except TimeoutError:
             return Answer(None, f"no whole reply within {TIMEOUT_S:g} s")
-        except (
-            httpx2.HTTPError,
-            OSError,
-            UnicodeError,
-        ) as error:  # their words may hold the URL, which may hold a secret
+        # Their words may hold the URL, which may hold a secret. UnicodeError: of a name that IDNA cannot write.
+        except (httpx2.HTTPError, OSError, UnicodeError) as error:
             return Answer(None, f"no reply: {type(error).__name__}")
 
     async def _post(self, target: SplitResult, headers: Mapping[str, str], body: bytes) -> Answer:

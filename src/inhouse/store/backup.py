@@ -1,7 +1,8 @@
 """Backups: every row of one moment and every artifact that those rows need, while the server runs.
 
-A backup of either database restores into either. It holds training data and the hashes of keys, so it is readable by
-its owner only; the keys themselves are nowhere. Checkpoints of unfinished jobs, logs and bases are not in it.
+A backup of either database restores into either. It holds training data, the hashes of keys, and webhooks' signing
+secrets as they are, so it is readable by its owner only; the keys themselves are nowhere. Checkpoints of unfinished
+jobs, logs and bases are not in it.
 """
 
 from __future__ import annotations
