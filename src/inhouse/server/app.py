@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
 from inhouse.errors import InhouseError, InvalidRequest, MethodNotAllowed, NotFound
-from inhouse.server import admin, audit, bundle, courier, figures, health, idempotency, pins, scopes
+from inhouse.server import admin, audit, bundle, figures, health, idempotency, pins, scopes
 from inhouse.server.access import Access
 from inhouse.server.audit_watch import AuditWatch
 from inhouse.server.auth import Auth, Keyring, host_rule
@@ -49,6 +49,7 @@ from inhouse.server.readiness import Readiness
 from inhouse.server.relay import Relay
 from inhouse.server.replies import error_reply
 from inhouse.server.restricted import Restricted
+from inhouse.server.sweeping import keep_swept
 from inhouse.server.threads import StoreThreads
 from inhouse.server.usage import UsageLog
 from inhouse.server.validation import Validator
@@ -153,9 +154,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway.audit_watch.run(),
         Batches(app).run(),
         gateway.reservations.run(),
-        idempotency.keep_swept(gateway.store),
         gateway.courier.run(),
-        courier.keep_swept(gateway.store),
+        keep_swept(gateway.store),
     )
     tasks = [asyncio.create_task(work) for work in running]
     gateway.validator.start()

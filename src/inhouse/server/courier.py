@@ -25,7 +25,6 @@ from inhouse.jobs.deliveries import Due
 from inhouse.server.outward import Answer, Outward
 from inhouse.server.threads import StoreThreads
 from inhouse.server.version import VERSION
-from inhouse.store.records import files, webhooks
 from inhouse.store.records.webhooks import Webhook
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,6 @@ LOOK_EVERY_S = 1.0
 AT_ONCE = 8
 AT_ONCE_EACH = 2
 """To one webhook: a slow one holds nobody up."""
-SWEEP_EVERY_S = 3600.0
 PREFIX = "whsec_"
 SECRET_BYTES = 32
 
@@ -118,13 +116,3 @@ class Courier:
             )
         except (InhouseError, SQLAlchemyError) as error:  # its lease ends, and then it is sent again
             log.warning("%s: what came of it is not written: %s", due.delivery.id, type(error).__name__)
-
-
-async def keep_swept(store: StoreThreads) -> None:
-    """Forgets files whose time is over and deliveries that have long been over: now, and every hour."""
-    while True:
-        try:
-            await store.write(lambda conn: (files.sweep(conn), webhooks.sweep(conn, store.db.clock(conn))))
-        except (InhouseError, SQLAlchemyError) as error:
-            log.warning("what is over could not be swept: %s", type(error).__name__)
-        await asyncio.sleep(SWEEP_EVERY_S)

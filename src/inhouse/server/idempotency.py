@@ -30,7 +30,6 @@ from inhouse.store.records.idempotency import StoredReply
 
 log = logging.getLogger(__name__)
 
-SWEEP_EVERY_S = 3600.0
 MAX_KEY_CHARACTERS = 255
 HEADER = "idempotency-key"
 REPLAYED = {"x-idempotent-replay": "true"}
@@ -136,13 +135,3 @@ def _key(request: Request) -> str | None:
 
 def _digest(request: Request, asked: bytes) -> str:
     return hashlib.sha256(request.url.path.encode() + b"\0" + asked).hexdigest()
-
-
-async def keep_swept(store: StoreThreads) -> None:
-    """Forgets keys that are over their time: now, and every hour. A store that fails is asked again then."""
-    while True:
-        try:
-            await store.write(lambda conn: idempotency.sweep(conn, store.db.clock(conn)))
-        except (InhouseError, SQLAlchemyError) as error:
-            log.warning("old idempotency keys could not be swept: %s", type(error).__name__)
-        await asyncio.sleep(SWEEP_EVERY_S)

@@ -45,7 +45,7 @@ def refuse_repeats(request: Request) -> None:
     """Raises UnsupportedParameter for an Idempotency-Key on a request whose reply shows a secret."""
     if HEADER in request.headers:
         raise UnsupportedParameter(
-            "A key's secret is shown once and never stored, so its reply cannot be repeated. "
+            "A secret is shown once, so the reply that holds it is not kept to be repeated. "
             "Leave the Idempotency-Key header out.",
             param="Idempotency-Key",
         )

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from inhouse.errors import InvalidRequest
 from inhouse.server import body, gateway
-from inhouse.server.openai.listing import list_wire, piece
+from inhouse.server.openai.listing import list_wire, listed, piece
 from inhouse.server.replies import Json
 from inhouse.store.chain import Act
 from inhouse.store.records import audit, projects
@@ -28,10 +28,7 @@ async def list_all(request: Request) -> Response:
     names = [f"{name}{mark}" for name in _LISTS for mark in ("", "[]")]
     asked = body.query(request, ("after", "limit", *names, *(f"effective_at[{bound}]" for bound in _BOUNDS)))
     part = piece(asked)
-    params = request.query_params
-    projects_, types, actors, targets = (
-        [*params.getlist(name), *params.getlist(f"{name}[]")] for name in _LISTS
-    )
+    projects_, types, actors, targets = (listed(request, name) for name in _LISTS)
     since, until = _between(asked)
     wanted = audit.Wanted(projects_, types, actors, targets, since, until)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fastapi import Request
+
 from inhouse.errors import InvalidRequest
 
 DEFAULT_LIMIT = 20
@@ -33,6 +35,23 @@ def whole_number(param: str, said: str, least: int, most: int) -> int:
     if not is_short or not least <= int(said) <= most:
         raise InvalidRequest(f"{param} must be a whole number from {least} to {most}.", param=param)
     return int(said)
+
+
+def listed(request: Request, name: str) -> list[str]:
+    """A parameter's values, by either way of writing a list."""
+    params = request.query_params
+    return [*params.getlist(name), *params.getlist(f"{name}[]")]
+
+
+def cut(data: Sequence[dict[str, Any]], part: Piece) -> dict[str, Any]:
+    """The envelope of this piece of a list that is here as a whole, in its order. Raises InvalidRequest."""
+    first = 0
+    if part.after is not None:
+        ids = [one["id"] for one in data]
+        if part.after not in ids:
+            raise InvalidRequest(f"after names {part.after!r}, which is not in this list.", param="after")
+        first = ids.index(part.after) + 1
+    return list_wire(data[first : first + part.limit], len(data) > first + part.limit)
 
 
 def list_wire(data: Sequence[dict[str, Any]], has_more: bool = False) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from inhouse.server.auth import Caller
 from inhouse.server.idempotency import create_once
 from inhouse.server.limits import Party
 from inhouse.server.minting import Name, Number, Scopes
-from inhouse.server.openai.listing import MAX_LIMIT, list_wire, piece
+from inhouse.server.openai.listing import MAX_LIMIT, cut, list_wire, piece
 from inhouse.server.replies import Json
 from inhouse.store.db import clock
 from inhouse.store.records import accounts, keys, projects
@@ -296,11 +296,7 @@ async def list_rate_limits(request: Request, project_id: str) -> Response:
         rows = [row for row in keys.list(conn, project_id) if row.revoked_at is None]
         parties += [Party("key", row.id, row.limits) for row in rows if row.limits != RateLimits()]
         found = [_limit_wire(request, party) for party in parties]
-        ids = [limit["id"] for limit in found]
-        if part.after is not None and part.after not in ids:
-            raise InvalidRequest(f"after names {part.after!r}, which is not in this list.", param="after")
-        first = 0 if part.after is None else ids.index(part.after) + 1
-        return list_wire(found[first : first + part.limit], len(found) > first + part.limit)
+        return cut(found, part)
 
     return Json(await gateway.of(request).store.read(ask))
 

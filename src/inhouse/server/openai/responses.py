@@ -23,7 +23,7 @@ from inhouse.server.auth import Caller, caller
 from inhouse.server.calls import Call, until_gone
 from inhouse.server.idempotency import HEADER, REPLAYED, Reservation
 from inhouse.server.memory import Memory
-from inhouse.server.openai.listing import list_wire, piece
+from inhouse.server.openai.listing import cut, piece
 from inhouse.server.openai.response_items import items_of
 from inhouse.server.openai.response_output import Events, Output, replay
 from inhouse.server.openai.response_request import ResponseRequest
@@ -103,15 +103,7 @@ async def list_input_items(request: Request, id: str) -> Response:
     if part.order not in ("asc", "desc"):
         raise InvalidRequest('order is neither "asc" nor "desc". Use one of them.', param="order")
     items = (await _get(request, id)).items
-    ordered = items if part.order == "asc" else items[::-1]
-    start = 0
-    if part.after is not None:
-        places = [i for i, item in enumerate(ordered) if item["id"] == part.after]
-        if not places:
-            raise InvalidRequest(f"after names {part.after!r}, which is not in this list.", param="after")
-        start = places[0] + 1
-    shown = ordered[start : start + part.limit]
-    return Json(list_wire(shown, has_more=start + len(shown) < len(ordered)))
+    return Json(cut(items if part.order == "asc" else items[::-1], part))
 
 
 @router.post("/v1/responses/{id}/cancel", response_model=None)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from inhouse.errors import InvalidRequest, UnsupportedParameter
 from inhouse.server import body, gateway
-from inhouse.server.openai.listing import whole_number
+from inhouse.server.openai.listing import listed, whole_number
 from inhouse.server.replies import Json
 from inhouse.store.records import usage
 from inhouse.store.records.usage import By, Kind, UsageGroup, Wanted
@@ -68,11 +68,11 @@ async def _page(request: Request, kind: Kind) -> Response:
     limit = _number(asked, "limit", width.usual, width.most)
     first = _number(asked, "page", since, _LATEST) // width.seconds
     last = -(-until // width.seconds)
-    by = [_group(name) for name in _listed(request, "group_by")]
+    by = [_group(name) for name in listed(request, "group_by")]
     wanted = Wanted(
-        projects=_listed(request, "project_ids"),
-        keys=_listed(request, "api_key_ids"),
-        models=_listed(request, "models"),
+        projects=listed(request, "project_ids"),
+        keys=listed(request, "api_key_ids"),
+        models=listed(request, "models"),
         kind=kind,
     )
     buckets = range(first, max(first, min(last, first + limit)))
@@ -122,12 +122,6 @@ def _result(group: UsageGroup, kind: Kind) -> dict[str, Any]:
             "service_tier": None,
         }
     return told
-
-
-def _listed(request: Request, name: str) -> list[str]:
-    """A parameter's values, by either way of writing a list."""
-    params = request.query_params
-    return [*params.getlist(name), *params.getlist(f"{name}[]")]
 
 
 def _group(name: str) -> By:

@@ -16,7 +16,7 @@ from inhouse.errors import Conflict, InvalidRequest, UnsupportedParameter
 from inhouse.server import audit, body, gateway
 from inhouse.server.auth import caller
 from inhouse.server.courier import new_secret
-from inhouse.server.idempotency import HEADER
+from inhouse.server.minting import refuse_repeats
 from inhouse.server.openai.listing import list_wire, piece
 from inhouse.server.replies import Json
 from inhouse.store import ids
@@ -62,7 +62,7 @@ class TestRequest(body.RequestBody):
 @router.post("/v1/webhook_endpoints", openapi_extra=body.documented(WebhookRequest), response_model=None)
 async def create(request: Request) -> Response:
     """Makes a webhook. Its secret is in this reply and nowhere else."""
-    _refuse_key(request)
+    refuse_repeats(request)
     gw, who = gateway.of(request), caller(request)
     asked = await body.read(request, WebhookRequest, gw.settings.max_body_bytes)
     gw.outward.check(asked.url)
@@ -155,7 +155,7 @@ async def delete(request: Request, id: str) -> Response:
 )
 async def rotate(request: Request, id: str) -> Response:
     """Makes a new secret, which is in this reply and nowhere else."""
-    _refuse_key(request)
+    refuse_repeats(request)
     gw, who = gateway.of(request), caller(request)
     asked = await body.read(request, Rotation, gw.settings.max_body_bytes)
     secret, is_kept = new_secret(), bool(asked.keep_old_secret_active_for_24_hours)
@@ -257,12 +257,3 @@ def _checked(events: list[str], param: str = "event_types") -> list[str]:
                 f"This server sends no event {event[:100]!r}. It sends {', '.join(EVENTS)}.", param=param
             )
     return [event for event in EVENTS if event in events]
-
-
-def _refuse_key(request: Request) -> None:
-    if HEADER in request.headers:
-        raise UnsupportedParameter(
-            "A webhook's secret is shown once, so the reply that holds it is not kept to be repeated. "
-            "Leave the Idempotency-Key header out.",
-            param="Idempotency-Key",
-        )
