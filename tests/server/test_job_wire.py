@@ -242,6 +242,8 @@ def test_jobs_are_found_by_their_metadata(tmp_path: Path, database_url: str) -> 
         assert found() == [none, b, a]
         for query in ({"metadata": "a"}, {"metadata": "null", "metadata[a]": "b"}, {"metadata[]": "x"}):
             assert made.client().get("/v1/fine_tuning/jobs", params=query).status_code == 400
+        twice = made.client().get("/v1/fine_tuning/jobs", params={"metadata[team]": ["a", "b"]})
+        assert twice.status_code == 400 and "more than once" in twice.json()["error"]["message"]
 
 
 def test_files_are_as_openai_describes_them(made: House) -> None:

@@ -223,6 +223,9 @@ async def list_all(request: Request) -> Response:
     asked = body.query(request, ("after", "limit", "metadata", *words))
     part, project = piece(asked), caller(request).project
     wanted = {word: asked[name] for name, word in words.items()} or None
+    for name in words:
+        if len(request.query_params.getlist(name)) > 1:
+            raise InvalidRequest(f"The query holds {name!r} more than once. Send it once.", param=name)
     if "metadata" in asked:
         if asked["metadata"] != "null" or wanted:
             raise InvalidRequest("Write metadata[key]=value, or metadata=null for none.", param="metadata")
