@@ -167,6 +167,7 @@ def test_a_process_frozen_past_its_lease_and_woken_changes_nothing(own: House) -
         undisturbed["fine_tuned_model"]
     )
     names = [m["id"] for m in own.call("GET", "/v1/models").json()["data"] if m["id"].startswith("ft:")]
+    names = [name for name in names if ":ckpt-step-" not in name]
     assert len(names) == 2
 
 
