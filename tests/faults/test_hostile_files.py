@@ -111,8 +111,8 @@ SLURP = "import json, sys; file = open(sys.argv[1], 'rb'); print([json.loads(lin
 def test_a_line_larger_than_the_memory_is_one_problem(
     tmp_path: Path, before: bytes, line: int, guarded: bool
 ) -> None:
-    """Fault 29: half a gigabyte (a sparse file's) where 400 MB are allowed, with the line's number. The control reads lines
-    as Python does."""
+    """Fault 29: half a gigabyte (a sparse file's) where 400 MB are allowed, with the line's number. The control
+    reads lines as Python does."""
     file = tmp_path / "long.jsonl"
     with file.open("wb") as out:
         out.write(before + b'{"input": "')
