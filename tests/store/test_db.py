@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
@@ -177,3 +178,11 @@ def test_a_postgres_that_died_is_busy_and_then_works_again(postgres: Cluster, po
         projects.ensure(conn, "later", 1.0)
     assert names(db) == ["later"]
     db.dispose()
+
+
+def test_a_database_that_nobody_holds_any_more_leaves_no_connection_open(postgres_url: str) -> None:
+    db = Database(postgres_url)
+    with db.read() as conn:
+        conn.execute(sa.text("SELECT 1"))
+    del db, conn
+    gc.collect()  # an open connection that goes warns, and warnings are errors

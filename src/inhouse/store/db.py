@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,8 @@ class Database:
         else:
             self._writer = _postgres_engine(parsed)
             self._reader = self._writer.execution_options(postgresql_readonly=True)
+        # Nobody's database leaves no connection open.
+        weakref.finalize(self, _dispose, self._writer, self._reader).atexit = False
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -136,8 +139,12 @@ class Database:
 
     def dispose(self) -> None:
         """Close every idle connection."""
-        self._writer.dispose()
-        self._reader.dispose()
+        _dispose(self._writer, self._reader)
+
+
+def _dispose(*engines: sa.Engine) -> None:
+    for engine in engines:
+        engine.dispose()
 
 
 def clock(conn: sa.Connection) -> float:
