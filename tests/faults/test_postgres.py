@@ -215,6 +215,8 @@ def test_a_job_ends_once_through_a_slow_network_that_breaks_again_and_again(
     job = shop.submit(**LONG)
     proxy.delay_s = 0.005
     with working(shop.settings, through(proxy, postgres_url)):
+        # a claim whose answer is lost waits for its lease to end, and is the one thing that costs a second
+        until(lambda: shop.step_of(job), "the job is under way")
         resets = 0
         while shop.job(job).state in ("queued", "running"):
             time.sleep(0.4)
