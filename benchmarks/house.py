@@ -91,7 +91,7 @@ def main() -> None:
 def starts(folder: Path, options: argparse.Namespace, rounds: Rounds) -> list[Row]:
     """Seconds from a server's process to the first answer of /health, and to the first of its base."""
 
-    def started(data: Path, *, ask: bool) -> tuple[float, float]:
+    def started(data: Path, *, ask: bool, kill: bool = False) -> tuple[float, float]:
         house = House(data, [options.base])
         began = time.perf_counter()
         port = launch(house)
@@ -107,7 +107,7 @@ def starts(folder: Path, options: argparse.Namespace, rounds: Rounds) -> list[Ro
             reply = house.chat(Path(options.base).name, QUESTION, max_tokens=1)
             assert reply.status_code == 200, reply.text
             answered = time.perf_counter() - began
-        house.stop()
+        house.kill() if kill else house.stop()
         return healthy, answered
 
     def started_anew() -> tuple[float, float]:
@@ -117,9 +117,16 @@ def starts(folder: Path, options: argparse.Namespace, rounds: Rounds) -> list[Ro
     started(used, ask=False)
     first = [rounds.take("first start", started_anew) for _ in range(options.rounds)]
     again = [rounds.take("second start", lambda: started(used, ask=True)) for _ in range(options.rounds)]
+    killed = folder / "killed"
+    started(killed, ask=True, kill=True)
+    after = [
+        rounds.take("start after kill -9", lambda: started(killed, ask=False, kill=True))
+        for _ in range(options.rounds)
+    ]
     return [
         spread("server's start to /health, empty data folder", [h for h, _ in first], "s", at_most=2),
         spread("server's start to /health, used data folder", [h for h, _ in again], "s", at_most=2),
+        spread("server's start to /health, after kill -9", [h for h, _ in after], "s", at_most=2),
         spread("server's start to the base's first answer", [a for _, a in again], "s"),
     ]
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ import pytest
 from pyarrow import parquet
 
 from inhouse import rows
-from inhouse.errors import RowProblem
+from inhouse.errors import BadCheckpoint, RowProblem
+from inhouse.rows import fields, formats, reading, strict_json
 from inhouse.rows import parquet as unpacking
+from inhouse.server.validation import Validator
+from inhouse.store.artifacts import Artifacts
 from tests.server.house import House, house, until
 
 GOOD = b'{"input": "a", "output": "b"}\n'
@@ -56,7 +59,7 @@ BAD_TEXT = {
     "lone surrogate": b'{"input": "a\\ud800", "output": "b"}\n',
     "surrogate in UTF-8": b'{"input": "a\xed\xa0\x80", "output": "b"}\n',
     "NUL alone": b"\x00" * 30 + b"\n",
-    "NaN": b'{"input": "a", "output": "b", "weight": NaN}\n',
+    "NaN": b'{"input": "a", "output": "c", "id": NaN}\n',
 }
 
 
@@ -77,12 +80,24 @@ def test_bad_text_in_a_request_is_a_400(made: House) -> None:
         assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_json")
 
 
-def test_control_pythons_own_reader_takes_what_ours_refuses() -> None:
-    """Fault 28, the control: half characters and numbers that are none go through, and break what comes behind."""
-    half = json.loads(BAD_TEXT["lone surrogate"])["input"]
-    with pytest.raises(UnicodeEncodeError):
-        half.encode()
-    assert json.loads(BAD_TEXT["NaN"])["weight"] != json.loads(BAD_TEXT["NaN"])["weight"]
+OPEN = {
+    "bad UTF-8": (strict_json, "decode", lambda line, *, offset=0: line.decode("utf-8", "replace")),
+    "overlong": (strict_json, "decode", lambda line, *, offset=0: line.decode("utf-8", "replace")),
+    "surrogate in UTF-8": (strict_json, "decode", lambda line, *, offset=0: line.decode("utf-8", "replace")),
+    "lone surrogate": (fields, "has_lone_surrogate", lambda text: False),
+    "NaN": (strict_json, "_refuse_constant", float),
+}
+"""For each bad text, the reader without what refuses it: bytes are guessed at, halves and NaN pass."""
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_control_without_its_guard_a_job_starts_on_bad_text(
+    made: House, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 28, the control: what nobody wrote, or nobody can encode, would be trained on. (NUL alone is no JSON for
+    any reader, so it has none.)"""
+    monkeypatch.setattr(*OPEN[name])
+    assert checked(made, GOOD * 16 + BAD_TEXT[name] + GOOD)["status"] == "queued"
 
 
 # ── size ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -92,41 +107,62 @@ SLURP = "import json, sys; file = open(sys.argv[1], 'rb'); print([json.loads(lin
 
 
 @pytest.mark.parametrize("guarded", [True, False])
-def test_one_line_of_gigabytes_is_one_problem_in_little_memory(tmp_path: Path, guarded: bool) -> None:
-    """Fault 29: under RLIMIT_AS, with the line's number. The control reads lines as Python does."""
+@pytest.mark.parametrize(("before", "line"), [(GOOD, 2), (b"", 1)], ids=["behind a row", "no newline at all"])
+def test_a_line_larger_than_the_memory_is_one_problem(
+    tmp_path: Path, before: bytes, line: int, guarded: bool
+) -> None:
+    """Fault 29: half a gigabyte (a sparse file's) where 400 MB are allowed, with the line's number. The control
+    reads lines as Python does."""
     file = tmp_path / "long.jsonl"
     with file.open("wb") as out:
-        out.write(GOOD + b'{"input": "')
-        out.truncate(2**30)
+        out.write(before + b'{"input": "')
+        out.truncate(2**29)
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (400 * 2**20,) * 2)\n"
     code = limit + (READ if guarded else SLURP)
     done = subprocess.run(
         [sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False
     )
     if guarded:
-        assert done.stdout.startswith("line 2: is longer than"), done.stderr
+        assert done.stdout.startswith(f"line {line}: is longer than"), done.stderr
     else:
         assert "MemoryError" in done.stderr
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_line_of_ten_megabytes_is_named_and_what_stands_behind_it_is_read(
+    tmp_path: Path, guarded: bool
+) -> None:
+    """Fault 29: in the memory of two lines of the longest that are taken, which the control takes away."""
+    file = tmp_path / "long.jsonl"
+    file.write_bytes(GOOD + b'{"input": "' + b"x" * 10**7 + b'", "output": "b"}\n' + GOOD)
+    tracemalloc.start()
+    limit = {} if guarded else {"max_line_bytes": 2**30}
+    found = rows.check(file, **limit)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [problem.line for problem in found.problems] == ([2] if guarded else [])
+    assert found.rows == (2 if guarded else 3)
+    assert (peak < 3 * rows.MAX_LINE_BYTES) is guarded
 
 
 # ── nothing to learn ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"\n\n  \n", "only blank lines"),
-        (b"\xef\xbb\xbf", "only blank lines"),
-        (b'{"messages": [{"role": "user", "content": "q"}]}\n', "no assistant message"),
-        (
-            b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 0}]}\n',
-            "weight",
-        ),
-        (b'{"input": "q", "output": ""}\n', "empty"),
-        (GOOD * 3, "the same"),
-    ],
-    ids=["blank", "a mark alone", "no reply", "no weight", "empty replies", "all equal"],
-)
+QUESTION = b'{"role": "user", "content": "q"}'
+NOTHING = {
+    "blank": (b"\n\n  \n", "only blank lines"),
+    "a mark alone": (b"\xef\xbb\xbf", "only blank lines"),
+    "no reply": (b'{"messages": [' + QUESTION + b"]}\n", "no assistant message"),
+    "no weight": (
+        b'{"messages": [' + QUESTION + b', {"role": "assistant", "content": "a", "weight": 0}]}\n',
+        "weight",
+    ),
+    "empty replies": (b'{"messages": [' + QUESTION + b', {"role": "assistant", "content": ""}]}\n', "empty"),
+    "all equal": (GOOD * 3, "the same"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), NOTHING.values(), ids=NOTHING)
 def test_a_file_that_teaches_nothing_fails_with_the_reason(made: House, content: bytes, said: str) -> None:
     """Fault 30: no compute is spent on it."""
     job = checked(made, content)
@@ -134,8 +170,24 @@ def test_a_file_that_teaches_nothing_fails_with_the_reason(made: House, content:
     assert said in job["error"]["message"]
 
 
+@pytest.mark.parametrize("content", [content for content, _ in NOTHING.values()], ids=NOTHING)
+def test_control_without_its_guard_a_job_starts_on_nothing(
+    made: House, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 30, the control: neither emptiness, nor what is trained, nor variety is looked at."""
+    with_variety = Validator._check
+
+    def check(self: Validator, *given: Any, teaches: bool) -> Any:
+        return with_variety(self, *given, teaches=False)
+
+    monkeypatch.setattr(reading, "_told_if_empty", lambda found: (i for i in found if not isinstance(i, int)))
+    monkeypatch.setattr(formats, "_checked", lambda messages, field: tuple(messages))
+    monkeypatch.setattr(Validator, "_check", check)
+    assert checked(made, content)["status"] == "queued"
+
+
 def test_one_row_is_little_but_it_is_something(made: House) -> None:
-    """Fault 30, and its control: what can be learned is queued."""
+    """Fault 30: what can be learned is queued."""
     assert checked(made, GOOD)["status"] == "queued"
     assert checked(made, GOOD + b'{"input": "a", "output": "c"}\n' + GOOD)["status"] == "queued"
 
@@ -166,6 +218,46 @@ def test_an_archive_called_jsonl_is_refused_unopened(made: House, content: bytes
     job = checked(made, content, "../../../../tmp/inhouse-was-here.jsonl")
     assert job["status"] == "failed" and said in job["error"]["message"]
     assert not list(Path("/tmp").glob("inhouse-was-here*"))
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_an_archive_costs_no_more_than_its_first_bytes(
+    tmp_path: Path, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 34: a bomb that holds 600 times its size. The control does what a friendlier reader might: it unpacks
+    what it knows how to unpack, and has all of it in its hands."""
+    if not guarded:
+        monkeypatch.setattr(reading, "_records", unpacks(reading._records))
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(gzip.compress(b'{"input": "' + b"x" * 30_000_000 + b'", "output": "b"}\n', mtime=0))
+    assert file.stat().st_size < 50_000
+    tracemalloc.start()
+    found = rows.check(file, max_line_bytes=2**30)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.rows == 0) is guarded and (peak < 2**20) is guarded
+
+
+def unpacks(read: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda stream, *rest: read(gzip.GzipFile(fileobj=stream), *rest)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_name_that_climbs_names_no_file(
+    tmp_path: Path, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 34: a part of a folder is named by letters and nothing that leads out of it. In the control it does."""
+    kept = Artifacts(tmp_path / "kept" / "artifacts")
+    content, _ = kept.put_stream([b"climbed"])
+    entry = {"sha256": content, "size": 7}
+    digest, _ = kept.put_stream([json.dumps({"../../../climbed": entry}).encode()])
+    if guarded:
+        with pytest.raises(BadCheckpoint, match="not a folder's manifest"):
+            kept.folder(digest)
+    else:
+        monkeypatch.setattr("inhouse.store.artifacts._check_name", lambda name: None)
+        kept.folder(digest)
+    assert bool(list(tmp_path.rglob("climbed"))) is not guarded
 
 
 def test_a_packed_body_is_never_unpacked(made: House) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from inhouse.engine.slots import Slots
 from inhouse.schema import EngineFrame, EngineRequest
+from inhouse.server import bases, readiness
 from inhouse.server.calls import Call
 from inhouse.server.channel import Channel
 from inhouse.store.records import models
@@ -25,6 +26,8 @@ from tests.engine.test_reliability_gateway import Whole, whole
 from tests.engine.world import World, call, start
 from tests.house.house import House, descendants, until
 from tests.server.house import ADAPTER, TUNED
+from tests.server.house import engine as stub_engine
+from tests.server.house import house as serving_house
 from tests.tiny import base_folder
 
 OTHER = "c" * 64
@@ -152,6 +155,25 @@ def test_a_name_that_changes_its_adapter_gives_each_request_one_version_and_says
             assert flipping.result() >= FLIPS
     assert {digest for digest, _ in told} == {ADAPTER, OTHER}, "both were met"
     assert all(text == expected[digest] for digest, text in told) == guarded
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_base_whose_folder_has_gone_is_told_of_before_anybody_needs_it(
+    tmp_path: Path, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 27: the house is `degraded`, and an admin reads which base. The control does not look at folders."""
+    monkeypatch.setattr(readiness, "KEPT_S", 0.0)
+    if not guarded:
+        monkeypatch.setattr(bases, "missing", lambda conn: [])
+    folder = base_folder(tmp_path / "moved")
+    with serving_house(tmp_path / "data") as made, stub_engine(made.db, tmp_path):
+        with made.db.write() as conn:
+            bases.register(conn, str(folder), made.db.clock(conn))
+        folder.rename(tmp_path / "elsewhere")
+        reply = made.client(made.admin).get("/ready")
+    assert reply.status_code == 200, "what is in memory goes on"
+    assert (reply.json()["status"] == "degraded") is guarded
+    assert ("moved" in reply.text) is guarded
 
 
 @pytest.fixture

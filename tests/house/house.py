@@ -24,6 +24,7 @@ class House:
         self.data_dir = data_dir
         self.bases = bases
         self.settings = settings
+        self.module = "inhouse.server"
         self.process: subprocess.Popen[bytes] | None = None
         self.url = self.key = ""
 
@@ -35,7 +36,7 @@ class House:
     def start(self) -> None:
         """Starts the server and waits until it answers."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "inhouse.server", "--port", "0"]
+        command = [sys.executable, "-m", self.module, "--port", "0"]
         for base in self.bases:
             command += ["--base", str(base)]
         with (self.data_dir / "server.out").open("ab") as out:

@@ -145,14 +145,21 @@ time.sleep(99)
     until(lambda: not is_alive(worker))
 
 
-def test_a_flood_of_words_fills_two_logs_and_no_more(start: Start) -> None:
-    launcher = start("for i in range(20000): print('x' * 99)\nprint('last', flush=True)", log_bytes=300_000)
+FLOOD = "for i in range(20000): print('x' * 99)\nprint('last', flush=True)"
+
+
+@pytest.mark.parametrize("whose", ["its own", "a job's process's"])
+@pytest.mark.parametrize("limit", [300_000, 2**40], ids=["turned over", "control: never"])
+def test_a_flood_of_words_fills_two_logs_and_no_more(start: Start, limit: int, whose: str) -> None:
+    """Fault 42: whoever says them, for a job's process speaks through its worker's pipe."""
+    through = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {FLOOD!r}])"
+    launcher = start(FLOOD if whose == "its own" else through, log_bytes=limit)
     until(lambda: not launcher.is_running)
     launcher.stop(0)
     older = launcher.log_file.with_name("worker.log.1")
+    sizes = [file.stat().st_size for file in (launcher.log_file, older) if file.exists()]
     assert said(launcher).endswith("last\n")
-    assert launcher.log_file.stat().st_size <= 300_000
-    assert older.stat().st_size <= 300_000
+    assert (len(sizes) == 2 and max(sizes) <= 300_000) is (limit == 300_000)
 
 
 def test_the_command_is_the_worker_unless_another_is_named(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from inhouse.errors import StoreBusy
 from inhouse.schema import Event
@@ -19,6 +20,12 @@ log = logging.getLogger(__name__)
 
 FLUSH_S = 0.5
 PAGE = 1000
+MOST_LINES = 100_000
+"""Lines of one job's log, of all attempts together. Of a run that has more than half as many steps, only every so
+many-th is written; a job that says more than that is cut short, with a last line that says so."""
+FULL = f"This log is full: {MOST_LINES:,} lines are kept of a job, and what it says from here on is not."
+
+Line = tuple[str, Literal["message", "metrics"], dict[str, Any]]
 
 
 class Report:
@@ -28,7 +35,9 @@ class Report:
         self._db = db
         self._job = job
         self._fence = fence
-        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._waiting: list[Line] = []
+        self._left: int | None = None
+        """Lines that there is still room for; None: not yet counted."""
         self._flushed_at = 0.0
         self._began_at: float | None = None
         self._steps = 0
@@ -37,13 +46,8 @@ class Report:
     def say(self, message: str, **data: Any) -> None:
         """Writes one message; a step's numbers go through `step` alone. Raises LeaseLost."""
 
-        def write() -> None:
-            with self._db.write() as conn:
-                now = self._db.clock(conn)
-                records.add_event(conn, self._job, message, now, data=data, fence=self._fence)
-
         self.flush()
-        patiently(write)
+        patiently(lambda: self._put([(message, "message", data)]))
 
     def step(self, step: Step, steps_per_epoch: int) -> None:
         """Notes a step; it is written with others, at most half a second later."""
@@ -70,7 +74,8 @@ class Report:
             if score is not None and math.isfinite(score.loss):
                 data |= {f"{name}_loss": score.loss, f"{name}_mean_token_accuracy": score.accuracy}
                 text += f", {name.replace('valid', 'validation').replace('_', ' ')} loss={score.loss:.4f}"
-        self._waiting.append((f"Step {step.step}/{step.steps}: {text}", data))
+        if _is_written(step.step, step.steps) or step.is_skipped or step.valid is not None:
+            self._waiting.append((f"Step {step.step}/{step.steps}: {text}", "metrics", data))
         self._flush_if_due(is_last=step.step == step.steps)
 
     def learnt(self, step: int, steps: int, loss: float | None, recall: float | None) -> None:
@@ -88,7 +93,8 @@ class Report:
             data["recall"] = recall
         if step and now > self._began_at:
             data["seconds_left"] = (steps - step) * (now - self._began_at) / step
-        self._waiting.append((text, data))
+        if _is_written(step, steps):
+            self._waiting.append((text, "metrics", data))
         self._flush_if_due(is_last=step >= steps)
 
     def flush(self) -> None:
@@ -112,14 +118,23 @@ class Report:
 
     def _write(self) -> None:
         if self._waiting:
-            with self._db.write() as conn:
-                now = self._db.clock(conn)
-                for message, data in self._waiting:
-                    records.add_event(
-                        conn, self._job, message, now, type="metrics", data=data, fence=self._fence
-                    )
+            self._put(self._waiting)
             self._waiting.clear()
         self._flushed_at = time.monotonic()
+
+    def _put(self, lines: Sequence[Line]) -> None:
+        """Writes lines as far as there is room, and in the last place that it is full."""
+        if self._left == 0:
+            return
+        with self._db.write() as conn:
+            now = self._db.clock(conn)
+            left = self._left
+            if left is None:
+                left = max(0, MOST_LINES - records.count_events(conn, self._job))
+            kept = [*lines[: left - 1], (FULL, "message", {})] if len(lines) >= left else lines
+            for message, type, data in kept[:left]:
+                records.add_event(conn, self._job, message, now, type=type, data=data, fence=self._fence)
+        self._left = max(0, left - len(lines))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The numbers of every step, in order, from all attempts: a step run again counts as it went last."""
@@ -138,3 +153,9 @@ class Report:
     def _page(self, after: str | None) -> tuple[list[Event], bool]:
         with self._db.read() as conn:
             return records.events(conn, None, self._job, after, PAGE, "asc")
+
+
+def _is_written(step: int, steps: int) -> bool:
+    """Whether a step stands in the log: each does, but for runs whose steps would fill half of it."""
+    every = max(1, -(-steps // (MOST_LINES // 2)))
+    return step % every == 0 or step >= steps

@@ -221,6 +221,12 @@ def events(
     return [Event(**row._mapping) for row in rows], has_more
 
 
+def count_events(conn: sa.Connection, job_id: str) -> int:
+    """How many lines a job's log has."""
+    within = event_table.c.job == job_id
+    return conn.scalar(sa.select(sa.func.count()).select_from(event_table).where(within)) or 0
+
+
 def from_row(row: sa.Row[Any]) -> Job:
     """The job that a row of `columns` holds."""
     return Job(**row._mapping)
