@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,26 +13,15 @@ from inhouse.store import db as db_module
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
 from inhouse.store.records import projects
+from tests.faults.small_disk import fill, small_disk
 from tests.server.house import House, engine, house
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of four megabytes. Only root may mount one; others skip."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root; run the tests as root to include this one")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(file: Path) -> None:
-    """Write until nothing more fits; unbuffered, for a buffer would fail once more when it is closed."""
-    with file.open("ab", buffering=0) as out, contextlib.suppress(OSError):
-        while True:
-            out.write(b"\0" * 4096)
+    """A file system of four megabytes."""
+    with small_disk(tmp_path / "disk", 4) as folder:
+        yield folder
 
 
 def wish(made: House, number: int) -> httpx2.Response:

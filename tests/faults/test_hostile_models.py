@@ -15,13 +15,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from inhouse.engine.slots import Slots
 from inhouse.schema import EngineFrame, EngineRequest
 from inhouse.server.calls import Call
 from inhouse.server.channel import Channel
 from inhouse.store.records import models
 from inhouse.store.tables import models as rows_of_models
 from tests.engine.test_reliability_gateway import Whole, whole
-from tests.engine.world import World
+from tests.engine.world import World, call, start
 from tests.house.house import House, descendants, until
 from tests.server.house import ADAPTER, TUNED
 from tests.tiny import base_folder
@@ -36,11 +37,11 @@ def own(tmp_path: Path) -> World:
     return World(tmp_path / "world")
 
 
-@pytest.mark.parametrize("guarded", [True, False])
 def test_a_model_deleted_while_it_answers_answers_to_the_end_and_is_then_unknown(
-    own: World, tmp_path: Path, guarded: bool
+    own: World, tmp_path: Path
 ) -> None:
-    """Fault 25: what runs ends on the adapter it began with, new requests get 404."""
+    """Fault 25: what runs ends on the adapter it began with, new requests get 404. That nobody takes its room is the
+    next test's, with the control."""
     own.adapter(ADAPTER, rank=3, seed=9)
     with whole(tmp_path, own, step_s=0.01) as there:
         client = there.made.client()  # one for all threads, made before they start
@@ -57,9 +58,6 @@ def test_a_model_deleted_while_it_answers_answers_to_the_end_and_is_then_unknown
         assert all(event.wait(20) for event in begun.values())
         assert client.delete(f"/v1/models/{TUNED}").json()["deleted"]
         shutil.rmtree(own.adapters / ADAPTER)
-        if not guarded:  # the control: its rows on the device are given away while it is in use
-            for store in there.engine.runner.bank.arena.b.values():
-                store.zero_()
         assert there.engine.scheduler.running == 2, "both are still being answered"
         late = there.post(there.body("q", TUNED))
         assert (late.status_code, late.json()["error"]["code"]) == (404, "model_not_found")
@@ -67,7 +65,32 @@ def test_a_model_deleted_while_it_answers_answers_to_the_end_and_is_then_unknown
         assert there.post(there.body("hello")).status_code == 200
         for thread in listening:
             thread.join(30)
-        assert (texts[TUNED] == expected[0]) == guarded and texts["seedling"] == expected[1]
+        assert [texts[TUNED], texts["seedling"]] == expected
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_an_adapter_in_use_keeps_its_room_though_its_files_are_gone_and_others_want_it(
+    own: World, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 25: it is counted as in use until its last request ends; the control counts nobody."""
+    if not guarded:
+        monkeypatch.setattr(Slots, "_pin", lambda self, key: None)
+        monkeypatch.setattr(Slots, "release", lambda self, key: None)
+        monkeypatch.setattr(Slots, "check_integrity", lambda self: None)
+    for digest, seed in ((ADAPTER, 9), (OTHER, 10)):
+        own.adapter(digest, rank=3, seed=seed)
+    engine = own.engine(adapter_rows=3)
+    longer, other = call("longer", adapter=ADAPTER, max_new_tokens=40), call("other", adapter=OTHER)
+    alone = [own.plainly(longer), own.plainly(other)]
+    requests = [start(engine, longer)[0]]
+    for _ in range(4):
+        engine.step()
+    shutil.rmtree(own.adapters / ADAPTER)
+    requests.append(start(engine, other)[0])
+    while engine.has_work:
+        engine.step()
+    made = [one.choices[0].tokens[one.choices[0].prompt_length :] for one in requests]
+    assert (made == alone) == guarded
 
 
 class TwoLooks(Call):

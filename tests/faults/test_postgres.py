@@ -211,8 +211,13 @@ def test_a_job_ends_once_through_a_slow_network_that_breaks_again_and_again(
     assert shop.job(job).fence == 1
 
 
-def test_those_who_lost_one_store_do_not_come_back_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fault 38: waits grow, and no two are alike."""
+@pytest.mark.parametrize("is_guarded", [True, False], ids=["guarded", "control: nothing is drawn"])
+def test_those_who_lost_one_store_do_not_come_back_in_step(
+    is_guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 38: waits grow, and no two are alike. The control's are, and all come at once."""
+    if not is_guarded:
+        monkeypatch.setattr(patience.random, "uniform", lambda low, high: (low + high) / 2)
     waits: list[list[float]] = []
     monkeypatch.setattr(patience.time, "sleep", lambda wait_s: waits[-1].append(wait_s))
     for _ in range(50):
@@ -226,5 +231,5 @@ def test_those_who_lost_one_store_do_not_come_back_in_step(monkeypatch: pytest.M
 
         assert patience.patiently(busy) == 7
     firsts = {round(one[0], 6) for one in waits}
-    assert len(firsts) > 45
+    assert len(firsts) > 45 if is_guarded else len(firsts) == 1
     assert all(sum(one[4:]) > sum(one[:3]) and max(one) <= 1.5 * patience.LONGEST_WAIT_S for one in waits)

@@ -18,6 +18,7 @@ import httpx2
 import pytest
 
 from inhouse.jobs.queue import MAX_ATTEMPTS
+from tests.faults.small_disk import fill, small_disk
 from tests.faults.workshop import Workshop, script, working
 from tests.house.house import House, descendants, rows, until
 
@@ -174,50 +175,38 @@ def test_a_full_disk_pauses_a_job_and_room_resumes_it(
     is_database_elsewhere: bool, tmp_path: Path, tiny: Path
 ) -> None:
     """Fault 6: the job is paused as disk_full, and what it learns is what it would have learnt."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(disk)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root can mount a small file system to fill")
-    elsewhere = {"database_url": f"sqlite:///{tmp_path}/elsewhere.db"} if is_database_elsewhere else {}
-    house = House(disk / "data", [tiny], **elsewhere)
-    try:
-        house.start()
-        assert house.chat("tiny", "hello", max_tokens=1).status_code == 200
-        wanted = HYPERPARAMETERS | {"n_epochs": 100}
-        undisturbed = house.ended(house.submit("tiny", ROWS, **wanted))
-        job = house.submit("tiny", ROWS, **wanted)
-        until(lambda: house.step_of(job) >= 5, "the job is under way")
-        ballast = disk / "ballast"
-        fill(ballast)
-        if is_database_elsewhere:  # where the database's disk is full too, no state can be written
-            until(lambda: house.job(job).get("x_state") == "paused: disk_full", "the job pauses")
-        else:
-            until(lambda: f"{job} pauses" in house.output() or fill(ballast), "the job pauses")
-        reply = house.call(
-            "POST", "/v1/files", files={"file": ("x.jsonl", ROWS * 2000)}, data={"purpose": "fine-tune"}
-        )
-        assert reply.status_code == 507 and reply.json()["error"]["code"] == "disk_full"
-        assert house.job(job)["status"] == "running"
-        assert house.chat("tiny", "still here", max_tokens=1).status_code == 200
-        ballast.unlink()
-        ended = house.ended(job)
-        assert ended["status"] == "succeeded", house.output()
-        digests = {house.adapter_digest(j["fine_tuned_model"]) for j in (undisturbed, ended)}
-        assert len(digests) == 1, "the pause changed what was learned"
-        assert house.stop() == 0
-    finally:
-        if house.process is not None and house.process.poll() is None:
-            house.process.kill()
-            house.process.wait()
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def fill(file: Path) -> None:
-    """Writes until nothing more fits; unbuffered, for a buffer would fail once more when it is closed."""
-    with file.open("ab", buffering=0) as f, contextlib.suppress(OSError):
-        while True:
-            f.write(b"\0" * 65536)
+    with small_disk(tmp_path / "disk", 96) as disk:
+        elsewhere = {"database_url": f"sqlite:///{tmp_path}/elsewhere.db"} if is_database_elsewhere else {}
+        house = House(disk / "data", [tiny], **elsewhere)
+        try:
+            house.start()
+            assert house.chat("tiny", "hello", max_tokens=1).status_code == 200
+            wanted = HYPERPARAMETERS | {"n_epochs": 100}
+            undisturbed = house.ended(house.submit("tiny", ROWS, **wanted))
+            job = house.submit("tiny", ROWS, **wanted)
+            until(lambda: house.step_of(job) >= 5, "the job is under way")
+            ballast = disk / "ballast"
+            fill(ballast)
+            if is_database_elsewhere:  # where the database's disk is full too, no state can be written
+                until(lambda: house.job(job).get("x_state") == "paused: disk_full", "the job pauses")
+            else:
+                until(lambda: f"{job} pauses" in house.output() or fill(ballast), "the job pauses")
+            reply = house.call(
+                "POST", "/v1/files", files={"file": ("x.jsonl", ROWS * 2000)}, data={"purpose": "fine-tune"}
+            )
+            assert reply.status_code == 507 and reply.json()["error"]["code"] == "disk_full"
+            assert house.job(job)["status"] == "running"
+            assert house.chat("tiny", "still here", max_tokens=1).status_code == 200
+            ballast.unlink()
+            ended = house.ended(job)
+            assert ended["status"] == "succeeded", house.output()
+            digests = {house.adapter_digest(j["fine_tuned_model"]) for j in (undisturbed, ended)}
+            assert len(digests) == 1, "the pause changed what was learned"
+            assert house.stop() == 0
+        finally:
+            if house.process is not None and house.process.poll() is None:
+                house.process.kill()
+                house.process.wait()
 
 
 def test_a_job_that_kills_its_process_every_time_is_failed_as_crashed_and_the_queue_goes_on(

@@ -55,6 +55,8 @@ def test_a_batch_ends_with_its_key_and_says_why(made: House, how: str) -> None:
     other = House(made.settings, made.db, made.server, made.url, made.admin, key["key"], "")
     id = create(other, [line(f"{i}", "count 40 0.05") for i in range(60)])
     until(lambda: get(other, id)["status"] == "in_progress", "it runs")
+    for client in other.clients.values():
+        client.close()
     with made.db.write() as conn:
         table, change, it = {
             "revoked": ("keys", "revoked_at = 1.0", key["id"]),
@@ -70,8 +72,6 @@ def test_a_batch_ends_with_its_key_and_says_why(made: House, how: str) -> None:
 
     _, errors, completed, failed = until(over, "the batch is cancelled", 10)
     assert '"key_revoked"' in errors and completed < 60 and completed + failed == 60
-    for client in other.clients.values():
-        client.close()
 
 
 def test_whoever_makes_a_batch_of_a_file_may_read_files(made: House) -> None:

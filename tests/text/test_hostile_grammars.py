@@ -17,7 +17,7 @@ from inhouse.errors import EngineOverloaded, InvalidRequest
 from inhouse.text import taster
 from inhouse.text.grammar import Grammars
 
-from .schemas import BOMBS
+from .schemas import BOMBS, closed
 from .test_grammar import matcher
 
 
@@ -35,6 +35,31 @@ def test_a_hostile_schema_is_refused_within_bounds(grammars: Grammars, name: str
     )
     assert refused.value.param == "response_format"
     assert len(refused.value.message) < 600
+
+
+GROWS = "(a+)+b"
+"""By trying, each further letter doubles what a text of a's alone takes."""
+
+
+def test_a_pattern_that_others_try_for_ever_is_read_in_one_go(grammars: Grammars) -> None:
+    """Fault 33: by a linear engine: a thousand letters, each looked at once."""
+    pattern = closed(a={"type": "string", "pattern": f"^{GROWS}$"})
+    letters = "a" * 1000
+    began = time.process_time()
+    assert not matcher(grammars, regex=GROWS).accepts(letters)
+    assert matcher(grammars, regex=GROWS).accepts(letters + "b")
+    assert matcher(grammars, json_schema=pattern).accepts(json.dumps({"a": letters + "b"}))
+    assert time.process_time() - began < 1.0
+
+
+def test_control_an_engine_that_tries_does_not_end_over_forty_letters() -> None:
+    """Fault 33, the control: Python's own, with three seconds of the processor."""
+    code = (
+        "import re, resource; resource.setrlimit(resource.RLIMIT_CPU, (3, 3)); "
+        f"re.fullmatch({GROWS!r}, 'a' * 40)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode in (-signal.SIGXCPU, -signal.SIGKILL)
 
 
 HOSTILE_LARK = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import time
@@ -20,6 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from inhouse.errors import Draining
 from inhouse.server import descriptors
 from inhouse.server.gateway import Gateway
+
+log = logging.getLogger(__name__)
 
 HEAD_S = 20.0
 """How long a request's head may take to arrive; a connection between requests has KEEP_ALIVE_S."""
@@ -138,7 +141,9 @@ class Listener(uvicorn.Server):
 
     async def _drain_and_exit(self) -> None:
         """New work is refused while running work ends by itself; what is left at the end is told to end."""
-        await self._until_idle(self.gateway.settings.drain_s)
+        running, drain_s = self.gateway.work.active, self.gateway.settings.drain_s
+        log.info("draining: %d requests may go on for up to %g s, new ones are refused", running, drain_s)
+        await self._until_idle(drain_s)
         self.gateway.relay.end_all(
             Draining("This server is shutting down and ended this request. Send it again.", retry_after_s=5)
         )
