@@ -132,10 +132,10 @@ async def through_the_server(place: Place) -> tuple[list[Heard], float, float]:
     tasks = [
         asyncio.create_task(spread_out(i, listen(place, payload, heard))) for i, heard in enumerate(everyone)
     ]
-    await until_so(lambda: all(heard.lags_s for heard in everyone), 120)
+    await until_so(lambda: all(heard.lags_s for heard in everyone), "every stream has a word", 120)
     before, ours, words = cpu_s(place.pid), tree_cpu_s(), sum(len(heard.lags_s) for heard in everyone)
     began = time.monotonic()
-    await until_so(lambda: any(task.done() for task in tasks), 120)
+    await until_so(lambda: any(task.done() for task in tasks), "a stream ends", 120)
     said = sum(len(heard.lags_s) for heard in everyone) - words
     cost, share = cpu_s(place.pid) - before, (tree_cpu_s() - ours) / (time.monotonic() - began)
     await asyncio.gather(*tasks)
@@ -202,11 +202,11 @@ async def over_capacity(place: Place, content: str, **fields: Any) -> tuple[list
     holding = [
         asyncio.create_task(spread_out(i, listen(place, payload, heard))) for i, heard in enumerate(first)
     ]
-    await until_so(lambda: sum(bool(heard.status) for heard in first) >= min(CAPACITY, len(first)), 120)
+    await until_so(lambda: all(heard.status for heard in first), "every place is taken", 120)
     for heard in second:
         holding.append(asyncio.create_task(listen(place, payload, heard)))
         await asyncio.sleep(1 / REFUSED_A_SECOND)
-    await until_so(lambda: all(heard.status for heard in second), 60)
+    await until_so(lambda: all(heard.status for heard in second), "everyone over capacity is answered", 60)
     for task in holding:
         task.cancel()
     await asyncio.gather(*holding, return_exceptions=True)
@@ -219,7 +219,9 @@ async def all_at_once(place: Place, content: str, **fields: Any) -> tuple[list[H
     everyone = [Heard() for _ in range(2 * CAPACITY)]
     payload = place.request(content, **fields)
     tasks = [asyncio.create_task(listen(place, payload, heard)) for heard in everyone]
-    await until_so(lambda: sum(heard.status == 503 for heard in everyone) >= CAPACITY, 120)
+    await until_so(
+        lambda: sum(heard.status == 503 for heard in everyone) >= CAPACITY, "half are refused", 120
+    )
     await asyncio.sleep(1)
     held = await asyncio.to_thread(place.busy)
     for task in tasks:
@@ -228,9 +230,12 @@ async def all_at_once(place: Place, content: str, **fields: Any) -> tuple[list[H
     return everyone, held
 
 
-async def until_so(holds: Callable[[], bool], limit_s: float) -> None:
+async def until_so(holds: Callable[[], bool], what: str, limit_s: float) -> None:
+    """Ends the run where it does not come true: half of a crowd is not to be measured as the whole."""
     deadline = time.monotonic() + limit_s
-    while not holds() and time.monotonic() < deadline:
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {limit_s:g} s in vain: {what}")
         await asyncio.sleep(0.02)
 
 

@@ -48,6 +48,32 @@ def test_a_rerun_starts_nothing_again(client: Client, old: Path) -> None:
     assert len(here(client, old)) == 2
 
 
+def as_it_runs(done: dict[str, Any]) -> dict[str, Any]:
+    """How OpenAI described a job before it ended: nothing is chosen, named or finished yet."""
+    auto = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
+    return {
+        **done,
+        "status": "running",
+        "finished_at": None,
+        "fine_tuned_model": None,
+        "hyperparameters": auto,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": auto}},
+    }
+
+
+def test_a_job_that_ends_at_openai_between_two_runs_is_started_once(client: Client, tmp_path: Path) -> None:
+    done = job("ftjob-ends-between")
+    path = folder(tmp_path / "old", [as_it_runs(done)], {"file-rows.jsonl": lines(ROWS)})
+    assert client.migrate_openai(path).outcomes == {}  # it has not ended, and nobody asked for it by name
+    assert here(client, path) == []
+    first = client.migrate_openai(path, jobs=[done["id"]])
+    (path / "jobs.json").write_text(json.dumps({"object": "list", "data": [done]}))
+    again = client.migrate_openai(path)
+    assert [o.job for o in again.outcomes.values()] == [o.job for o in first.outcomes.values()]
+    assert len(here(client, path)) == 1
+    client.job(first.outcomes[done["id"]].job).cancel()
+
+
 def test_the_same_request_is_the_same_job_when_a_run_was_cut_before_it_saw_the_reply(
     client: Client, old: Path
 ) -> None:

@@ -244,6 +244,18 @@ def test_another_base_other_rows_or_numbers_are_another_job_and_nothing_else_is(
     assert len(others | {first}) == 4
 
 
+@pytest.mark.parametrize("status", ["validating_files", "queued", "running", "paused"])
+def test_a_job_that_has_not_ended_is_left_out_with_the_reason_until_it_is_named(
+    tmp_path: Path, status: str
+) -> None:
+    running = job("ftjob-1", status=status, finished_at=None, fine_tuned_model=None)
+    path = folder(tmp_path / "old", [running], {"file-rows.jsonl": lines(ROWS)})
+    waits = only(path)
+    assert not waits.is_ready
+    assert status in waits.left_out and "--job ftjob-1" in waits.left_out
+    assert only(path, jobs=frozenset({"ftjob-1"})).is_ready
+
+
 def test_the_report_tells_every_change_and_reads_as_markdown(tmp_path: Path) -> None:
     content = [ROWS[0], BROKEN]
     jobs = [job("ftjob-1"), job("ftjob-2", method={"type": "dpo", "dpo": {}})]

@@ -17,7 +17,7 @@ from inhouse import bases
 from inhouse.errors import BadCheckpoint, EngineOverloaded, InternalError, InvalidRequest
 from inhouse.schema import Message, Tool, ToolCall
 from inhouse.text import renderer, sandbox
-from inhouse.text.child import Child
+from inhouse.text.limited import LimitedProcess
 from inhouse.text.template import PLAIN, ChatTemplate
 from inhouse.text.tokenizer import Tokenizer
 from tests.tiny import base_folder
@@ -181,7 +181,7 @@ def test_a_child_that_stands_still_is_replaced(
 
 def test_a_child_that_cannot_start_is_no_fault_of_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the installation is not whole: the conversation is not to blame, and a shorter one does not help."""
-    monkeypatch.setattr(renderer, "shared", lambda: Child("inhouse.text.no_such_module"))
+    monkeypatch.setattr(renderer, "shared", lambda: LimitedProcess("inhouse.text.no_such_module"))
     with pytest.raises(InternalError, match="an error of its own"):
         renderer.Guarded("{{ messages }}")
 

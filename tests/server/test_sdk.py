@@ -16,6 +16,7 @@ from inhouse.store.db import Database
 from inhouse.store.records import models
 
 from .house import ADAPTER, engine, house
+from .judge import HEARD
 
 WALK = Path(__file__).with_name("sdk_walk.py")
 OTHERS = [p for p in os.environ.get("OPENAI_PACKAGES", "").split(os.pathsep) if p]
@@ -69,4 +70,7 @@ def test_the_unchanged_package_does_the_whole_walk(tmp_path: Path, package: str 
         finish_one_job(made.db, process)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
+    assert {said.path for said in HEARD} >= {"/v1/chat/completions", "/v1/fine_tuning/jobs"}, (
+        "they are judged, too"
+    )
     assert out.startswith("walked ")

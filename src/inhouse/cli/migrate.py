@@ -43,7 +43,8 @@ def openai(
         bool, typer.Option("--dry-run", help="Check and report; send nothing to the server here.")
     ] = False,
     job: Annotated[
-        list[str] | None, typer.Option(help="OpenAI's id of a job to move. Repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(help="OpenAI's id of a job to move. Repeatable. Default: all that have ended."),
     ] = None,
     rows: Annotated[
         str, typer.Option(help="Rows that cannot be trained: stop (their job is not started) or drop.")

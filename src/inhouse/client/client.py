@@ -239,10 +239,10 @@ class Client:
     ) -> Migration:
         """Start here what OpenAI trained: the jobs that a folder describes, on the files that lie in it.
 
-        `base` takes the place of OpenAI's models (None: the server's default), `bases` of some of them by name;
-        `jobs` are OpenAI's ids of those to move (none: all). Rows that cannot be trained keep their job from being
-        started, or with rows="drop" are left out. A job that an earlier run started is found again and not started
-        twice; `retry` starts again what failed here. With `wait` it returns when all are over.
+        `base` takes the place of OpenAI's models (None: the server's default), `bases` of some of them by name; `jobs`
+        are OpenAI's ids of those to move (none: all that have ended there). Rows that cannot be trained keep their job
+        from being started, or with rows="drop" are left out. A job that an earlier run started is found again and not
+        started twice; `retry` starts again what failed here. With `wait` it returns when all are over.
 
         The report, with every change and why, is written into the folder. `inhouse.client.migrate.plan` tells the same
         and sends nothing; `inhouse.client.migrate.download` brings jobs and files from OpenAI's API.

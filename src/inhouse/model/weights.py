@@ -5,7 +5,6 @@ It runs no code of the checkpoint's and trusts no size it has not checked.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -24,6 +23,7 @@ from inhouse.model.build import build, checkpoint_tensors
 from inhouse.model.config import ModelConfig, read_json
 from inhouse.model.decoder import Decoder
 from inhouse.model.mxfp4 import dequantise
+from inhouse.system import DISK_FULL
 
 MAX_HEADER_BYTES = 8 * 2**20
 MAX_TENSORS = 100_000
@@ -101,7 +101,7 @@ def write_tensors(tensors: dict[str, Tensor], file: Path, *, notes: dict[str, st
         file.write_bytes(save(tensors, metadata={"format": "pt", **(notes or {})}))
     except OSError as e:
         file.unlink(missing_ok=True)
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        if e.errno in DISK_FULL:
             raise StorageFull(f"No space left to write {file}. Free some, and the job goes on.") from e
         raise
 

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, BinaryIO, cast
 
+from inhouse.system import limit_memory
+
 MEMORY_BYTES = 2**30
 """What unpacking may add to the process. pyarrow unpacks some pages of each column at a time."""
 MAX_ROW_GROUP_BYTES = 512 * 2**20
@@ -126,7 +128,7 @@ def main(memory_bytes: int) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    _limit_memory(memory_bytes)
+    limit_memory(memory_bytes)
     number = 0
     try:
         with os.fdopen(os.dup(0), "rb") as source:
@@ -158,16 +160,3 @@ def _say(reason: str, cure: str) -> None:
     sys.stderr.write(json.dumps((reason, cure)))
     sys.stderr.flush()
     os._exit(_SAID)
-
-
-def _limit_memory(more_bytes: int) -> None:
-    """Not every system can."""
-    try:
-        import resource
-        from pathlib import Path
-
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + more_bytes, used + more_bytes))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, OSError, ValueError):
-        return

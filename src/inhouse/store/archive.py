@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from inhouse.errors import BadCheckpoint, Conflict, InvalidRequest, StorageFull
+from inhouse.system import NO_ROOM, sync_folder
 
 CHUNK_BYTES = 1 << 20
 MANIFEST = "manifest"
 _NAME = re.compile(r"tables/[a-z_]+\.jsonl|artifacts/[0-9a-f]{64}|manifest")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TRAILER_BYTES = 65
 """Of a tar's last line: 64 hexadecimal digits and its end."""
 
@@ -85,9 +85,9 @@ def writing(path: Path, about: dict[str, Any]) -> Iterator[Writer]:
             manifest = _manifest({**about, "files": writer.files})
             place.add(MANIFEST, _Hashing(io.BytesIO(manifest), len(manifest)), len(manifest))
         partial.rename(path)  # over an empty folder too, which keeps no mode that is not ours
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as e:
-        if e.errno in _FULL:
+        if e.errno in NO_ROOM:
             raise StorageFull(
                 f"No space left to write {path}. Nothing of it was kept; free some and try again."
             ) from e
@@ -187,7 +187,7 @@ class _FolderPlace:
             folder.mkdir(mode=0o700)
         yield cls(root)
         for folder in (root / "tables", root / "artifacts", root):
-            _sync_folder(folder)
+            sync_folder(folder)
 
     def add(self, name: str, file: _Hashing, size: int) -> None:
         with os.fdopen(_private(self._root / name), "wb") as out:
@@ -284,11 +284,3 @@ def _manifest(about: dict[str, Any]) -> bytes:
 def _private(path: Path) -> int:
     """A new file that only its owner can read, whatever the umask."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

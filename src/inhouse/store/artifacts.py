@@ -6,7 +6,6 @@ artifact sees all of it. It knows no job, no model and no owner; who may read wh
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -21,13 +20,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from inhouse.errors import BadCheckpoint, InvalidRequest, NotFound, StorageFull, TooLarge
+from inhouse.system import NO_ROOM, sync_folder
 
 CHUNK_BYTES = 1 << 20
 PARTIAL_AGE_S = 3600.0
 """A temporary file that nobody wrote to for this long was left by a process that died."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._\-]{1,255}")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Artifacts:
@@ -62,9 +61,9 @@ class Artifacts:
             home = self._home(name)
             if not home.parent.is_dir():
                 home.parent.mkdir(exist_ok=True)
-                _sync_folder(self.root)
+                sync_folder(self.root)
             path.replace(home)  # over an older copy too: the same bytes, or a damaged one that this mends
-            _sync_folder(home.parent)
+            sync_folder(home.parent)
         return name, size
 
     def put_file(self, path: Path) -> tuple[str, int]:
@@ -119,13 +118,13 @@ class Artifacts:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _link_or_copy(self.path(entry["sha256"]), target)
             for place in (folder, *(inner for inner in folder.rglob("*") if inner.is_dir())):
-                _sync_folder(place)
+                sync_folder(place)
             try:
                 folder.rename(home)
             except OSError:
                 if not home.is_dir():  # otherwise another process laid out the same one first
                     raise
-            _sync_folder(self._folders)
+            sync_folder(self._folders)
         return home
 
     def verified_folder(self, digest: str) -> Path:
@@ -242,22 +241,11 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in this folder last through a power cut, where the system lets folders be synced."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as e:
-        if e.errno in _FULL:
+        if e.errno in NO_ROOM:
             raise
         with source.open("rb") as reader, target.open("wb") as writer:  # a file system without hard links
             shutil.copyfileobj(reader, writer, CHUNK_BYTES)
@@ -269,6 +257,6 @@ def _storage_full_as_ours() -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno not in _FULL:
+        if e.errno not in NO_ROOM:
             raise
         raise StorageFull("The disk that holds the artifacts is full. Free some space and try again.") from e

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from inhouse.errors import BadCheckpoint, EngineOverloaded, InternalError, InvalidRequest
-from inhouse.text.child import OWN_ERROR, Child, answer_lines
+from inhouse.text.limited import OWN_ERROR, LimitedProcess, answer_lines
 from inhouse.text.sandbox import Template
 
 CPU_S = 1.0
@@ -76,9 +76,9 @@ _LIMITS = f"{CPU_S:g} s or {MEMORY_BYTES // 2**20} MB"
 
 
 @cache
-def shared() -> Child:
+def shared() -> LimitedProcess:
     """The one of this process; it ends with it."""
-    child = Child("inhouse.text.renderer")
+    child = LimitedProcess("inhouse.text.renderer")
     atexit.register(child.close)
     return child
 

@@ -14,7 +14,7 @@ from functools import cache
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from inhouse.errors import EngineOverloaded
-from inhouse.text.child import Child, answer_lines
+from inhouse.text.limited import LimitedProcess, answer_lines
 
 CPU_S = 1.0
 """What building a grammar may take. The largest honest schemas take a third of it."""
@@ -45,7 +45,7 @@ class Taster:
     """Says of grammars whether they can be built. Safe to use from several threads, which take turns."""
 
     def __init__(self) -> None:
-        self.child = Child("inhouse.text.taster")
+        self.child = LimitedProcess("inhouse.text.taster")
 
     def taste(self, grammar: str) -> str | None:
         """Why the grammar cannot be taken; None where it can. Raises EngineOverloaded where that is not known in time,

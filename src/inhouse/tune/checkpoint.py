@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from inhouse.errors import StorageFull, Unavailable
+from inhouse.system import DISK_FULL, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Checkpoints:
             sync_folder(self.folder)
         except OSError as e:
             shutil.rmtree(temporary, ignore_errors=True)
-            if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            if e.errno in DISK_FULL:
                 raise StorageFull(
                     f"No space left for a checkpoint in {self.folder}. The last one is intact; free some space "
                     "and the job goes on from it."
@@ -138,15 +139,6 @@ def _verifies(folder: Path) -> bool:
         return verify(folder) is not None
     except OSError:
         return False
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read_verified(folder: Path) -> Checkpoint | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -34,6 +33,7 @@ from inhouse.store.records.workers import WorkerRow
 from inhouse.worker import ends
 from inhouse.worker.children import Child, Leash
 from inhouse.worker.parent import end_with_parent
+from inhouse.worker.patience import jittered
 from inhouse.worker.replica import held_replica
 from inhouse.worker.room import sweep_scratch
 
@@ -303,11 +303,6 @@ class Worker:
             self._note(leaves=True)
         except (InvalidRequest, Unavailable, StorageFull) as e:
             log.info("that this worker ends could not be noted: %s", e)
-
-
-def jittered(wait_s: float) -> float:
-    """About as long, but no two workers alike: those that lost one store must not come back to it in step."""
-    return wait_s * random.uniform(0.5, 1.5)
 
 
 def main() -> int:

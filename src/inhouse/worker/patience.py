@@ -18,6 +18,11 @@ FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
 
 
+def jittered(wait_s: float) -> float:
+    """About as long, but no two workers alike: those that lost one store must not come back to it in step."""
+    return wait_s * random.uniform(0.5, 1.5)
+
+
 def patiently(work: Callable[[], T]) -> T:
     """What `work` returns once the store answers; each wait is longer, and never as long as a neighbour's.
 
@@ -30,5 +35,5 @@ def patiently(work: Callable[[], T]) -> T:
             return work()
         except StoreBusy as e:
             log.warning("the store is away (%s); trying again", e)
-            time.sleep(wait_s * random.uniform(0.5, 1.5))
+            time.sleep(jittered(wait_s))
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)

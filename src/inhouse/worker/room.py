@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import time
@@ -14,6 +13,7 @@ from inhouse.errors import NotFound, StorageFull
 from inhouse.schema import TERMINAL_STATES
 from inhouse.store.db import Database
 from inhouse.store.records import jobs as records
+from inhouse.system import DISK_FULL
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,6 @@ FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 30.0
 ROOM_BYTES = 16 * 2**20
 """What must be free before a job goes on: an adapter's checkpoint with some to spare."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def storage_full() -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno not in _FULL:
+        if e.errno not in DISK_FULL:
             raise
         raise StorageFull(
             f"No space left to write {e.filename or 'a file'}. Free some, and the job goes on."

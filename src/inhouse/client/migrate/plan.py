@@ -49,7 +49,7 @@ class Choices:
     hyperparameters: Literal["keep", "auto"] = "keep"
     """Whether the job's own numbers are used, or this house's for the base."""
     jobs: frozenset[str] = frozenset()
-    """OpenAI's ids of the jobs to move; empty: all."""
+    """OpenAI's ids of the jobs to move; empty: all that have ended. One that is named is moved while it runs, too."""
 
     def base_for(self, model: str) -> str | None:
         return self.bases.get(model, self.base)
@@ -92,6 +92,8 @@ class JobPlan:
     base: str | None
     settings: tuple[Setting, ...] = ()
     files: tuple[FilePlan, ...] = ()
+    numbers: Literal["keep", "auto"] = "keep"
+    """Whose hyperparameters were chosen."""
     body: Mapping[str, Any] = field(default_factory=dict)
     """The request that starts it here, but for the base and the ids of files."""
     left_out: str = ""
@@ -111,8 +113,12 @@ class JobPlan:
 
     @property
     def mark(self) -> str:
-        """What tells this very job, with these rows, settings and this base, from every other."""
-        asked = [self.base, self.body, [(file.role, file.digest) for file in self.files]]
+        """OpenAI's id of the job, and a hash of what those who move it decided: the base, whose numbers, the rows.
+
+        Nothing that OpenAI tells of a job is in it: while it runs there, "auto" becomes numbers and its model gets a
+        name, and it is the same job still.
+        """
+        asked = [self.base, self.numbers, [(file.role, file.digest) for file in self.files]]
         told = json.dumps(asked, sort_keys=True)
         return f"{self.id[:128]} {hashlib.sha256(told.encode()).hexdigest()[:24]}"
 
@@ -161,7 +167,7 @@ class _JobReader:
     def plan(self, job: Description) -> JobPlan:
         model = str(job.get("model") or "")
         base = self._choices.base_for(model)
-        if why := _left_out(job, model):
+        if why := _left_out(job, model) or self._not_ended(job):
             return JobPlan(job, base, left_out=why)
         settings = [Setting("model", model, base or DEFAULT_BASE, "OpenAI's weights stay at OpenAI")]
         knobs, numbers = self._hyperparameters(job)
@@ -174,9 +180,20 @@ class _JobReader:
             base=base,
             settings=(*settings, *more),
             files=tuple(files),
+            numbers=self._choices.hyperparameters,
             body=body,
             obstacles=tuple(obstacles),
             notes=tuple(notes),
+        )
+
+    def _not_ended(self, job: Description) -> str:
+        """Why a job that still runs at OpenAI waits; empty for one that has ended or is asked for by name."""
+        id, status = str(job["id"]), job.get("status")
+        if status not in _NOT_ENDED or id in self._choices.jobs:
+            return ""
+        return (
+            f"It had not ended at OpenAI when it was described ({status}): its numbers may not stand yet, and it may "
+            f"fail there. Describe it anew once it has ended (--from-api), or ask for it now: --job {id}"
         )
 
     def _hyperparameters(self, job: Description) -> tuple[dict[str, Any], list[Setting]]:
@@ -248,10 +265,6 @@ def _left_out(job: Description, model: str) -> str:
     status = job.get("status")
     if status in _ENDED_BADLY:
         return f"It {'was cancelled' if status == 'cancelled' else 'failed'} at OpenAI, so no model of it is in use."
-    if status in _NOT_ENDED:
-        return (
-            f"It has not ended at OpenAI ({status}), so its settings may still change. Take it when it has."
-        )
     method = _method(job)
     if method == "dpo":
         return "It trains on preferences (dpo), which this house cannot do yet. Nothing here equals it."

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -16,8 +15,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Any
+
+from inhouse.system import limit_memory
 
 PIECE_BYTES = 2**20
 OWN_ERROR = 1
@@ -28,7 +28,7 @@ END_S = 2.0
 """How long a process may take to end that has closed its output."""
 
 
-class Child:
+class LimitedProcess:
     """`python -m MODULE`, started when it is first asked, and again after its end. Threads take turns."""
 
     def __init__(self, module: str) -> None:
@@ -124,8 +124,7 @@ def answer_lines(answer: Callable[[Any], Any], *, cpu_s: float, memory_bytes: in
     """Answers each line of standard input until it ends. An answer that takes more than `cpu_s` of the processor, or
     `memory_bytes` more than the process has now, ends the process instead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, whose end closes the input
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _limit_memory(memory_bytes)
+    limit_memory(memory_bytes)
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_PROF, cpu_s)  # whose signal ends the process
         try:
@@ -135,12 +134,3 @@ def answer_lines(answer: Callable[[Any], Any], *, cpu_s: float, memory_bytes: in
         signal.setitimer(signal.ITIMER_PROF, 0)
         sys.stdout.write(told + "\n")
         sys.stdout.flush()
-
-
-def _limit_memory(more_bytes: int) -> None:
-    """Not every system can; the other limits hold there all the same."""
-    try:
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + more_bytes, used + more_bytes))
-    except (OSError, ValueError):
-        return
