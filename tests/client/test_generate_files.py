@@ -186,7 +186,7 @@ def test_a_full_disk_says_how_to_go_on(
     def full(fileno: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("inhouse.client.replies.SYNC_EVERY_S", 0.0)
+    monkeypatch.setattr("inhouse.client.replies.SYNC_EVERY_S", 0.0)  # each line meets the full disk
     with monkeypatch.context() as patch:
         patch.setattr("inhouse.client.replies.os.fsync", full)
         with pytest.raises(InhouseError, match="goes on behind the last whole line") as caught:
@@ -201,6 +201,6 @@ def test_what_is_no_file_is_no_place_for_replies(client: Client) -> None:
 
 
 def test_a_server_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.0)
+    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.0)  # how long it waits is no matter here
     with Client("http://127.0.0.1:9", "k") as client, pytest.raises(ServerUnreachable):
         client.generate(["a"], model="m")

@@ -15,14 +15,13 @@ import pytest
 
 from inhouse.errors import StoreBusy
 from inhouse.jobs import queue
-from inhouse.schema import Job
 from inhouse.settings import Settings
 from inhouse.store import db as db_module
-from inhouse.store import ids
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
 from inhouse.store.records import projects
 from inhouse.worker.main import Worker
+from tests.queued import submitted
 from tests.server.house import House, house
 
 HOLDER = """
@@ -128,17 +127,7 @@ def test_heartbeats_are_tried_again_until_the_lease_ends(
     settings = Settings(data_dir=tmp_path, lease_s=60)
     db = Database(settings.database)
     migrate(db)
-    with db.write() as conn:
-        projects.ensure(conn, "default", 1.0)
-    job = Job(
-        id=ids.new("ftjob"),
-        project="default",
-        kind="tune",
-        state="queued",
-        spec={"base": "none", "training": "0" * 64},
-        created_at=time.time(),
-    )
-    queue.submit(db, job)
+    job = submitted(db)
     worker = Worker(settings, db)
     worker.turn()
     child = worker.children[job.id]

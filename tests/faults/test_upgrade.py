@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from inhouse.errors import InvalidRequest, LeaseLost
 from inhouse.jobs import queue
 from inhouse.schema import Job
 from inhouse.settings import Settings
-from inhouse.store import ids, migrations
+from inhouse.store import migrations
 from inhouse.store.db import Database
 from inhouse.store.migrations import NEWEST, migrate
 from inhouse.store.records import jobs as records
@@ -24,6 +23,7 @@ from inhouse.store.records import projects
 from inhouse.worker import main as worker_main
 from inhouse.worker.ends import OTHER_RELEASE
 from inhouse.worker.main import Worker
+from tests.queued import submitted
 from tests.store.revisions import ADD_COLUMN, ADD_TABLE, FAIL, NEXT, next_release
 
 COMMIT = 'conn.exec_driver_sql("COMMIT")'
@@ -70,21 +70,6 @@ def test_without_one_transaction_a_cut_migration_leaves_half_a_schema_control(
         migrate(db, folders=next_release(tmp_path / "cut", COMMIT, ADD_COLUMN, ADD_TABLE, FAIL))
     assert "colour" in columns(db, "projects")
     db.dispose()
-
-
-def submitted(db: Database) -> Job:
-    job = Job(
-        id=ids.new("ftjob"),
-        project="default",
-        kind="tune",
-        state="queued",
-        spec={"base": "none", "training": "0" * 64},
-        created_at=time.time(),
-    )
-    with db.write() as conn:
-        projects.ensure(conn, "default", 1.0)
-    queue.submit(db, job)
-    return job
 
 
 def job_of(db: Database, id: str) -> Job:

@@ -14,9 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from inhouse.jobs import queue
-from inhouse.schema import Job, JobKind
+from inhouse.schema import JobKind
 from inhouse.settings import Settings
-from inhouse.store import ids
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
 from inhouse.store.records import jobs as records
@@ -26,6 +25,7 @@ from inhouse.worker import main as worker_module
 from inhouse.worker.children import Child
 from inhouse.worker.main import Worker
 from inhouse.worker.room import sweep_scratch
+from tests.queued import submitted
 
 
 @pytest.fixture
@@ -41,19 +41,6 @@ def store(settings: Settings) -> Iterator[Database]:
         projects.ensure(conn, "default", db.clock(conn))
     yield db
     db.dispose()
-
-
-def submitted(db: Database) -> Job:
-    job = Job(
-        id=ids.new("ftjob"),
-        project="default",
-        kind="tune",
-        state="queued",
-        spec={"base": "none", "training": "0" * 64},
-        created_at=time.time(),
-    )
-    queue.submit(db, job)
-    return job
 
 
 def test_a_lease_that_lapsed_unnoticed_never_leaves_two_processes_of_one_job(

@@ -12,9 +12,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import Connection
+from starlette.requests import Request
 
-from inhouse.errors import BadCheckpoint, Conflict, ModelNotFound
+from inhouse.errors import BadCheckpoint, Conflict, InvalidRequest, ModelNotFound
 from inhouse.schema import ModelCard
+from inhouse.server import gateway
+from inhouse.server.auth import caller
 from inhouse.store.records import models
 
 EMBEDDED = "seedling"
@@ -33,6 +36,20 @@ def find(conn: Connection, project: str, name: str) -> ModelCard:
         if card is None:
             raise
         return card
+
+
+async def for_text(request: Request, name: str, instead: str) -> ModelCard:
+    """The model of this name that reads plain text: believed for a while, as `StoreThreads.believed` has it.
+
+    Raises InvalidRequest for a memory; `instead` says what to do then, with {base} for its base.
+    """
+    project = caller(request).project
+    store = gateway.of(request).store
+    card = await store.believed(("model", project, name), lambda conn: find(conn, project, name))
+    if card.kind == "memory":
+        advice = instead.format(base=card.base)
+        raise InvalidRequest(f"{card.name} is a memory, which answers conversations. {advice}", param="model")
+    return card
 
 
 def named_by(cards: Iterable[ModelCard], what: str) -> ModelCard | None:

@@ -99,15 +99,8 @@ async def create(request: Request) -> Response:
     gw = gateway.of(request)
     asked = await body.read(request, CompletionRequest, gw.settings.max_body_bytes)
     who = caller(request)
-    card = await gw.store.believed(
-        ("model", who.project, asked.model), lambda conn: bases.find(conn, who.project, asked.model)
-    )
-    if card.kind == "memory":
-        raise InvalidRequest(
-            f"{card.name} is a memory, which answers conversations. Send messages to /v1/chat/completions, or "
-            f"complete with its base, {card.base}.",
-            param="model",
-        )
+    instead = "Send messages to /v1/chat/completions, or complete with its base, {base}."
+    card = await bases.for_text(request, asked.model, instead)
     id = ids.new("cmpl")
     adapter = card.digest if card.kind == "adapter" else None
     call = Call(request, card, asked.engine_requests(id, who.project, adapter))

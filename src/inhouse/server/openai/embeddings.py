@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from inhouse.errors import InhouseError, InternalError, InvalidRequest
+from inhouse.errors import InhouseError, InternalError
 from inhouse.schema import EngineDone, EngineRequest, Sampling
 from inhouse.server import bases, body, gateway
 from inhouse.server.auth import caller
@@ -80,14 +80,7 @@ async def create(request: Request) -> Response:
     gw = gateway.of(request)
     asked = await body.read(request, EmbeddingRequest, gw.settings.max_body_bytes)
     who = caller(request)
-    card = await gw.store.believed(
-        ("model", who.project, asked.model), lambda conn: bases.find(conn, who.project, asked.model)
-    )
-    if card.kind == "memory":
-        raise InvalidRequest(
-            f"{card.name} is a memory, which answers conversations. Embed with its base, {card.base}.",
-            param="model",
-        )
+    card = await bases.for_text(request, asked.model, "Embed with its base, {base}.")
     adapter = card.digest if card.kind == "adapter" else None
     requests = asked.engine_requests(ids.new("embd"), who.project, adapter)
     with Call(request, card, requests, at_once=AT_ONCE, kind="embeddings") as call:
