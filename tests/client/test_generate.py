@@ -148,7 +148,7 @@ BAD: list[tuple[Any, str]] = [
 def test_a_row_that_cannot_be_answered_has_its_error_and_the_others_their_replies(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.01)  # how long it waits is no matter here
+    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.01)  # its waits do not matter
     rows = [piece for bad, _ in BAD for piece in (bad, "well")]
     replies = list(client.generate(rows, model=TUNED))
     assert [r.text for r in replies[1::2]] == ["well"] * len(BAD)

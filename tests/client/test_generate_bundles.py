@@ -46,7 +46,7 @@ def test_many_rows_share_few_requests_and_keep_their_order(client: Client, poste
 def test_rows_that_share_a_request_are_refused_each_by_itself(
     client: Client, posted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.01)  # how long it waits is no matter here
+    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.01)  # its waits do not matter
     rows = [piece for bad, _ in BAD * 3 for piece in ("well", bad, "well")]
     replies = list(client.generate(rows, model=TUNED, concurrency=64))
     for (_, words), reply in zip(BAD * 3, replies[1::3], strict=True):
@@ -88,7 +88,7 @@ def test_rows_that_a_busy_server_refuses_are_asked_again_and_the_others_kept(
 def test_a_row_that_ends_the_engine_is_that_row_s_error_and_its_neighbours_are_answered(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.01)  # how long it waits is no matter here
+    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.01)  # its waits do not matter
     monkeypatch.setattr(generating, "_wait", lambda stop, seconds: None)
     monkeypatch.setattr(Http, "beside", lambda self, **how: Http(self.address, sleep=lambda seconds: None))
     bundles: list[bytes] = []

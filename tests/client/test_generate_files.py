@@ -201,6 +201,6 @@ def test_what_is_no_file_is_no_place_for_replies(client: Client) -> None:
 
 
 def test_a_server_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.0)  # how long it waits is no matter here
+    monkeypatch.setattr("inhouse.client.http._backoff_s", lambda attempt: 0.0)  # its waits do not matter
     with Client("http://127.0.0.1:9", "k") as client, pytest.raises(ServerUnreachable):
         client.generate(["a"], model="m")
