@@ -14,15 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.outward.sitecustomize import NOTES
+
 ROOT = Path(__file__).resolve().parents[2]
 PART = "tests/faults/test_security_canaries.py::test_no_process_of_a_house_writes_a_prompt_or_a_key_down"
 """A real server, a worker, a tuning job, an engine, chats: each a process."""
 
 
 def unshared(*command: str) -> subprocess.CompletedProcess[str]:
-    """The command's end in a namespace of its own."""
+    """The command's end in a namespace of its own, which alone holds it: no other watcher does."""
     alone = ["unshare", "-rn", sys.executable, "-m", "tests.offline", *command]
-    return subprocess.run(alone, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ})
+    unwatched = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", NOTES)}
+    return subprocess.run(alone, cwd=ROOT, capture_output=True, text=True, check=False, env=unwatched)
 
 
 def can_unshare() -> bool:

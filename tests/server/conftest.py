@@ -23,7 +23,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture(autouse=True)
 def every_reply_is_as_openai_describes_it() -> Iterator[None]:
-    """Whatever a house of this process has said in a test is judged at its end."""
+    """Whatever a house of this process says in a test here is judged at its end; not what one has said elsewhere."""
+    HEARD.clear()
     yield
     heard = [HEARD.popleft() for _ in range(len(HEARD))]
     if description.is_there():
