@@ -57,6 +57,11 @@ def works(made: House, secret: str) -> bool:
 
 
 def test_a_key_is_made_used_listed_and_revoked(there: House) -> None:
+    mistyped = run("keys", "create", "ci", "--project", "team", code=1)
+    assert (
+        "inhouse projects create team" in mistyped.stderr and '"team"' not in run("projects", "list").stdout
+    )
+    run("projects", "create", "team")
     made = lines(
         run(
             *("keys", "create", "ci", "--project", "team", "--scope", "inference", "--scope", "models.read"),
@@ -70,6 +75,8 @@ def test_a_key_is_made_used_listed_and_revoked(there: House) -> None:
     listed = {key["id"]: key for key in lines(run("keys", "list"))}
     assert listed[made["id"]]["state"] == "active"
     assert made["secret"] not in run("keys", "list", "--all").output
+    by_name = run("keys", "revoke", "ci", code=1)
+    assert f"inhouse keys revoke {made['id']}" in by_name.stderr and works(there, made["secret"])
     run("keys", "revoke", made["id"])
     assert not works(there, made["secret"])
     assert made["id"] not in run("keys", "list").output
@@ -145,7 +152,15 @@ def test_usage_is_told_apart_as_asked(there: House) -> None:
     assert [
         r["project"] for r in lines(run("usage", "--by", "project", "--since", past, "--until", past))
     ] == []
-    assert lines(run("usage", "--embeddings")) == []
+    with there.db.write() as conn:
+        embedded = UsageRow("default", "key_a", "seedling", "r9", 500, 0, time.time(), kind="embeddings")
+        usage.add_many(conn, [embedded])
+    every = (
+        run("usage", "--by", "", *kind) for kind in ((), ("--kind", "completions"), ("--kind", "embeddings"))
+    )
+    assert [lines(said)[0]["input_tokens"] for said in every] == [570, 70, 500]
+    backwards = run("usage", "--since", "2027-02-01", "--until", "2027-01-31", code=1)
+    assert "--since 2027-02-01 is after --until 2027-01-31" in backwards.stderr
 
 
 def test_usage_as_csv_is_read_back_and_holds_no_formula(there: House) -> None:
@@ -173,6 +188,26 @@ def test_tables_are_for_people(there: House, on_a_terminal: None, capsys: pytest
         text = capsys.readouterr().out
         assert ended.value.code == 0
         assert [word for word in expected if word not in text] == [], text
+
+
+def test_on_a_narrow_terminal_each_cell_has_a_line(
+    there: House, on_a_terminal: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    from inhouse.cli import terminal
+
+    monkeypatch.setattr(terminal, "out", Console(width=60))
+    with pytest.raises(SystemExit):
+        cli.app(["keys", "list"])
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["role", "admin"] in said and ["project", "default"] in said
+    assert [line for line in said if line[:1] == ["ends"]] == []  # what is empty takes no line
+
+
+def test_words_that_are_no_act_and_no_backup_are_told(there: House, tmp_path: Path) -> None:
+    assert "api_key.created" in run("audit", "list", "--type", "key.created", code=1).stderr
+    assert "x.tar" in run("backup", str(tmp_path / "x.zip"), code=1).stderr and not [*tmp_path.glob("x*")]
 
 
 def test_the_audit_log_is_listed_verified_and_exported(there: House, tmp_path: Path) -> None:

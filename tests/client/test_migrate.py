@@ -118,6 +118,13 @@ def test_a_base_that_is_not_there_is_told_of_its_jobs_and_the_others_start(clien
     assert not made.is_whole
 
 
+def test_nothing_is_sent_for_a_base_that_is_not_there(client: Client, old: Path) -> None:
+    before = client._http.call("GET", "/v1/files", params={"limit": 1000})["data"]
+    made = client.migrate_openai(old, base="no-such-base")
+    assert {made.state(plan) for plan in made.plans} == {"not started"}
+    assert client._http.call("GET", "/v1/files", params={"limit": 1000})["data"] == before
+
+
 def inhouse(*arguments: str, code: int = 0) -> Result:
     result = CliRunner().invoke(app, ["migrate", "openai", *arguments])
     assert result.exit_code == code, (result.output, result.stderr, result.exception)

@@ -2,7 +2,7 @@
 
 It ends by itself when nothing is left to send. The options make it die, or take a guard out:
     --die BEFORE|AFTER  kill -9 of itself just before, or just after, the first delivery is sent
-    --forget            the control: what is claimed is over, as if there were no outbox to go back to
+    --forget            the control: what is about to be sent is over, as if there were no outbox to go back to
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -40,24 +39,15 @@ def main() -> None:
 
     class Dying(Courier):
         async def send(self, webhook: Webhook, id: str, payload: str) -> Answer:
+            if asked.forget:
+                with db.write() as conn:
+                    conn.execute(tables.deliveries.update().values(due_at=None))
             if asked.die == "BEFORE":
                 os.kill(os.getpid(), signal.SIGKILL)
             answer = await super().send(webhook, id, payload)
             if asked.die == "AFTER":
                 os.kill(os.getpid(), signal.SIGKILL)
             return answer
-
-    if asked.forget:
-        claim = deliveries.claim
-
-        def forgetting(*args: Any) -> Any:
-            due = claim(*args)
-            if due is not None:
-                with db.write() as conn:
-                    conn.execute(tables.deliveries.update().values(due_at=None))
-            return due
-
-        deliveries.claim = forgetting
 
     async def run() -> None:
         carrying = asyncio.create_task(Dying(StoreThreads(db), Outward("127.0.0.1")).run())

@@ -162,9 +162,9 @@ def act_everywhere(made: House, folder: Path) -> tuple[Operator, list[tuple[str,
     do("POST", f"{PROJECTS}/{project}/archive")
     said += [("api_key.created", more), ("rate_limit.updated", project), ("api_key.deleted", more)]
     said += [("service_account.deleted", account["id"]), ("project.archived", project)]
-    own = do("POST", "/v1/x/keys", {"name": "own", "project": "fresh"})
+    own = do("POST", "/v1/x/keys", {"name": "own", "project": "default"})
     do("DELETE", f"/v1/x/keys/{own['id']}")
-    said += [("project.created", own["project"]), ("service_account.created", own["account"])]
+    said += [("service_account.created", own["account"])]
     said += [("api_key.created", own["id"]), ("api_key.deleted", own["id"])]
     base = do("PUT", "/v1/x/bases", {"source": "seedling"})["id"]
     said += [("base.registered", base)]

@@ -86,7 +86,7 @@ def test_control_a_long_cache_keeps_a_revoked_key_alive(
 def test_a_key_revoked_here_stops_at_once(tmp_path: Path) -> None:
     with house(tmp_path) as made:
         admin = made.client(made.admin)
-        key = admin.post("/v1/x/keys", json={"name": "short", "project": "new-one"}).json()
+        key = admin.post("/v1/x/keys", json={"name": "short"}).json()
         user = made.client(key["key"])
         assert user.get("/v1/models").status_code == 200
         assert [k["id"] for k in admin.get("/v1/x/keys").json()["data"]].count(key["id"]) == 1

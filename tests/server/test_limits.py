@@ -23,6 +23,8 @@ from inhouse.store.records.usage import UsageRow
 
 from .house import House, engine, house, until
 
+CONTEXT = 4096
+"""Of the engine here, in tokens."""
 LIMITS = "/v1/organization/projects/default/rate_limits/rl_default"
 
 
@@ -248,6 +250,15 @@ def test_a_stream_that_is_left_gives_its_place_back(made: House) -> None:
         refused = made.chat("x")
         assert (code(refused), refused.headers["retry-after"]) == ("rate_limit_exceeded", "1")
     until(lambda: code(made.chat("x")) is None, "the place is free")
+
+
+def test_of_a_request_no_more_is_set_aside_than_the_context_takes(made: House) -> None:
+    """An engine refuses what is longer; meanwhile it must not keep others out."""
+    made.chat("one")  # the gateway knows its engine from here on
+    choose(made, max_tokens_per_1_minute=10**6)
+    reply = made.chat("two", max_tokens=10**6 - 1)
+    left = int(reply.headers["x-ratelimit-remaining-tokens"])
+    assert 10**6 - left <= CONTEXT
 
 
 def test_a_quota_that_is_used_up_is_told_as_one_that_waiting_does_not_mend(made: House) -> None:

@@ -423,9 +423,9 @@ def test_members_and_other_projects_have_no_webhooks(made: House) -> None:
     hook = add(made, f"http://{HERE}:9/")
     for path in ("/v1/webhook_endpoints", "/v1/webhook_event_types", "/v1/x/webhooks"):
         assert made.client().get(path).status_code == 403
-    secret = made.client(made.admin).post(
-        "/v1/x/keys", json={"name": "boss", "role": "admin", "project": "other"}
-    )
+    admin = made.client(made.admin)
+    admin.post("/v1/organization/projects", json={"name": "other"})
+    secret = admin.post("/v1/x/keys", json={"name": "boss", "role": "admin", "project": "other"})
     other = made.client(secret.json()["key"])
     assert other.get("/v1/webhook_endpoints").json()["data"] == []
     for method, more in (("GET", ""), ("POST", ""), ("DELETE", ""), ("POST", "/rotate_secret")):

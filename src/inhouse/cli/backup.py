@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inhouse.store.backup import Summary
     from inhouse.store.db import Database
 
+PACKED = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z")
 DataDir = Annotated[Path | None, typer.Option(help="The data folder. Default: the settings'.")]
 DatabaseUrl = Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite.")]
 
@@ -34,6 +35,11 @@ def backup(
 ) -> None:
     """Copy database and artifacts as they are at one moment; the server may run. Exit code 1 where something that
     rows name was lost before, and so is not in it."""
+    if to.suffix in PACKED:
+        raise InvalidRequest(
+            f"A backup is a folder or a .tar, not a {to.suffix}. Write it to {to.with_suffix('.tar')}, and pack that.",
+            param="to",
+        )
     settings = _settings(data_dir, database_url)
     from inhouse.store import backup
     from inhouse.store.artifacts import Artifacts

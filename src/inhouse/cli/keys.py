@@ -10,7 +10,7 @@ import typer
 
 from inhouse.cli.terminal import Json, connect, err, json_line, one_of, out, speaks_json, table, told, when
 from inhouse.client.admin import Key
-from inhouse.errors import InvalidRequest
+from inhouse.errors import InvalidRequest, NotFound
 
 app = typer.Typer(name="keys", help="API keys: list them, make one, end one.", no_args_is_help=True)
 
@@ -40,7 +40,7 @@ def list_keys(
 def create(
     name: Annotated[str, typer.Argument(help="What to call it: the program or person that will hold it.")],
     project: Annotated[
-        str | None, typer.Option(help="Made if there is none. Default: the key's own.")
+        str | None, typer.Option(help="Its name. Default: the project of the key that asks.")
     ] = None,
     role: Annotated[str, typer.Option(help="member or admin.")] = "member",
     scope: Annotated[
@@ -94,7 +94,13 @@ def revoke(
     """Make keys useless, within a second."""
     with connect() as client:
         for id in ids:
-            client.admin.revoke_key(id)
+            try:
+                client.admin.revoke_key(id)
+            except NotFound as error:
+                for key in client.admin.api_keys():
+                    if key.name == id and key.revoked_at is None:
+                        error.add_note(f"{id} is the name of {key.id}: inhouse keys revoke {key.id}")
+                raise
             err.print(f"{id} is revoked.", markup=False, soft_wrap=True)
 
 

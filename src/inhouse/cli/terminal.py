@@ -29,6 +29,9 @@ R = TypeVar("R")
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 
+FOLDED = 30
+"""Characters that the widest column of a table needs."""
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON line for each event or item.")]
 
 
@@ -85,13 +88,34 @@ def write(text: str) -> None:
 
 
 def table(header: Iterable[str], rows: Iterable[list[str]]) -> None:
-    """Rows below a header. Cells are text as it is, without what could move a terminal's cursor or worse."""
+    """Rows below a header; on a terminal too narrow for them a line for each cell, and a blank one between rows.
+
+    Cells are text as it is, without what could move a terminal's cursor or worse.
+    """
+    names = [*header]
+    cells = [[_printable(cell).replace("[", r"\[") for cell in row] for row in rows]
     drawn = Table(box=None, pad_edge=False)
-    for i, name in enumerate(header):
+    for i, name in enumerate(names):
         drawn.add_column(name, overflow="fold", no_wrap=i == 0)  # the first is what one copies
-    for row in rows:
-        drawn.add_row(*(_printable(cell).replace("[", r"\[") for cell in row))
-    out.print(drawn)
+    for row in cells:
+        drawn.add_row(*row)
+    if _fits(names, cells):
+        out.print(drawn)
+        return
+    for row in cells:
+        record = Table(box=None, pad_edge=False, show_header=False)
+        record.add_column(style="dim", width=max(map(len, names)))
+        record.add_column(overflow="fold")
+        for name, cell in zip(names, row, strict=True):
+            if cell:
+                record.add_row(name, cell)
+        out.print(record, "")
+
+
+def _fits(names: list[str], cells: list[list[str]]) -> bool:
+    """Whether the columns stand beside one another when the widest of them is folded to FOLDED characters."""
+    widths = sorted(max(map(len, column)) + 1 for column in zip(names, *cells, strict=True))
+    return sum(widths[:-1]) + min(widths[-1], FOLDED) <= out.width
 
 
 def _printable(text: str) -> str:

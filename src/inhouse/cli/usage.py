@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from inhouse.cli.terminal import Json, connect, json_line, speaks_json, table, told, write
-from inhouse.client.admin import By, Used
+from inhouse.cli.terminal import Json, connect, json_line, one_of, speaks_json, table, told, write
+from inhouse.client.admin import KINDS, By, Used
 from inhouse.errors import InvalidRequest
 
 BY: tuple[By, ...] = ("day", "project", "key", "model")
@@ -25,22 +25,29 @@ def usage(
         str, typer.Option(help="day, project, key or model, or several with commas between.")
     ] = "project,model",
     since: Annotated[
-        str | None, typer.Option(help=f"First day, as 2027-01-31 (UTC). Default: {USUAL_DAYS} days back.")
+        str | None,
+        typer.Option(help=f"First day, as 2027-01-31 (UTC). Default: {USUAL_DAYS} days before the last."),
     ] = None,
     until: Annotated[str | None, typer.Option(help="Last day. Default: today.")] = None,
-    embeddings: Annotated[bool, typer.Option("--embeddings", help="Of texts that were embedded.")] = False,
+    kind: Annotated[
+        str | None, typer.Option(help="completions or embeddings alone. Default: both together.")
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
     as_json: Json = False,
 ) -> None:
     """Tokens that were used, exact to the token. Days are UTC's. Needs an admin key."""
+    one_of("--kind", kind, KINDS)
     groups = [_group(name.strip()) for name in by.split(",") if name.strip()]
     end = None if until is None else _day("--until", until) + timedelta(days=1)
+    start = _day("--since", since) if since else min(end or _today(), _today()) - timedelta(days=USUAL_DAYS)
+    if end is not None and start >= end:
+        raise InvalidRequest(f"--since {since} is after --until {until}.", param="since")
     with connect() as client:
         found = client.admin.usage(
-            since=(_day("--since", since) if since else _today() - timedelta(days=USUAL_DAYS)).timestamp(),
+            since=start.timestamp(),
             until=None if end is None else min(end.timestamp(), time.time() + 1),
             by=groups,
-            kind="embeddings" if embeddings else "completions",
+            kinds=[one for one in KINDS if kind in (None, one)],
         )
         projects = {one.id: one.name for one in client.admin.projects(archived=True)}
         keys = {one.id: one.name for one in client.admin.api_keys()}

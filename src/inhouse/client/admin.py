@@ -17,6 +17,8 @@ from inhouse.errors import NotFound
 
 PROJECTS = "/v1/organization/projects"
 By = Literal["day", "project", "key", "model"]
+Kind = Literal["completions", "embeddings"]
+KINDS: tuple[Kind, ...] = ("completions", "embeddings")
 GROUPS: dict[By, str] = {"project": "project_id", "key": "api_key_id", "model": "model"}
 """What usage may be grouped by beside the day, and OpenAI's word for it."""
 
@@ -119,7 +121,7 @@ class Admin:
         groups: Sequence[str] = (),
         **limits: int,
     ) -> NewKey:
-        """A new key, of a service account by its name. A project that does not exist yet is made.
+        """A new key, of a service account by its name. Raises NotFound for a project that nobody has made.
 
         Without `scopes` it may do what its role may; `expires_at` is in Unix seconds; `limits` are of this key
         alone: requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_month.
@@ -183,9 +185,12 @@ class Admin:
         since: float,
         until: float | None = None,
         by: Sequence[By] = (),
-        kind: Literal["completions", "embeddings"] = "completions",
+        kinds: Sequence[Kind] = KINDS,
     ) -> list[Used]:
-        """Tokens used from one time to another (Unix seconds), to the token, told apart `by` day and others."""
+        """Tokens used from one time to another (Unix seconds), to the token, told apart `by` day and others.
+
+        Those of answers and of texts that were embedded together, or of one of these `kinds` alone.
+        """
         params: dict[str, Any] = {
             "start_time": int(since),
             "bucket_width": "1d",
@@ -195,7 +200,7 @@ class Admin:
         if until is not None:
             params["end_time"] = int(until)
         sums: dict[tuple[Any, ...], list[int]] = {}
-        for bucket in self._buckets(f"/v1/organization/usage/{kind}", params):
+        for bucket in (b for kind in kinds for b in self._buckets(f"/v1/organization/usage/{kind}", params)):
             for told in bucket["results"]:
                 day = float(bucket["start_time"]) if "day" in by else None
                 found = sums.setdefault((day, *(told[name] for name in GROUPS.values())), [0, 0, 0, 0])

@@ -12,16 +12,14 @@ from pydantic import Field
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from inhouse.errors import InvalidRequest
+from inhouse.errors import InvalidRequest, NotFound
 from inhouse.schema import EngineRequest
 from inhouse.server import audit, auth, bases, body, calls, gateway, minting
-from inhouse.server.auth import Caller
 from inhouse.server.minting import LimitsBody, Name, Scopes
 from inhouse.server.openai import models as models_wire
 from inhouse.server.openai.listing import list_wire
 from inhouse.server.replies import Json
 from inhouse.store import ids
-from inhouse.store.db import clock
 from inhouse.store.records import accounts, keys, models, projects
 from inhouse.store.records.keys import KeyRow
 from inhouse.store.records.limits import RateLimits
@@ -30,7 +28,7 @@ router = APIRouter(prefix="/v1/x")
 
 
 class KeyRequest(body.RequestBody):
-    """A new key. A project that does not exist yet is made; without an account the key gets one of its own name."""
+    """A new key, of the caller's project if none is named; without an account it gets one of its own name."""
 
     name: Name
     role: Literal["admin", "member"] | None = None
@@ -65,7 +63,7 @@ async def create_key(request: Request) -> Response:
     secret = auth.new_secret()
 
     def add(conn: Connection) -> dict[str, Any]:
-        project = _project(conn, who, asked.project) if asked.project else who.project
+        project = _project(conn, asked.project) if asked.project else who.project
         if asked.account is None:
             of = minting.account(conn, who, project, asked.name, asked.role or "member")
         else:
@@ -162,14 +160,16 @@ def _bases(conn: Connection, default_base: str) -> list[dict[str, Any]]:
     return [models_wire.wire(card, is_default=card is default) | {"x_source": card.source} for card in cards]
 
 
-def _project(conn: Connection, who: Caller, name: str) -> str:
-    """The id of the project by this name, which is made if there is none."""
+def _project(conn: Connection, name: str) -> str:
+    """The id of the project by this name. Raises NotFound: a name that is mistyped makes none."""
     known = projects.by_name(conn, name)
-    if known is not None:
-        return known.id
-    made = projects.add(conn, name, clock(conn))
-    audit.note(conn, who, "project.created", made.id, {"name": name}, project=made.id)
-    return made.id
+    if known is None:
+        raise NotFound(
+            f"There is no project {name!r}. `inhouse projects list` lists those there are; "
+            f"`inhouse projects create {name}` makes this one.",
+            param="project",
+        )
+    return known.id
 
 
 def _wire(row: KeyRow) -> dict[str, Any]:

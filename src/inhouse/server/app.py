@@ -181,9 +181,11 @@ async def _framework_error(request: Request, raised: Exception) -> Response:
     assert isinstance(raised, HTTPException)
     where = f"{request.method} {request.url.path}"
     if raised.status_code == 404:
-        return error_reply(NotFound(f"Unknown request URL: {where}. Check the path.", code="unknown_url"))
+        known = f"/v1{request.url.path}"
+        cure = f"It is {known}: end base_url with /v1." if _methods(request, known) else "Check the path."
+        return error_reply(NotFound(f"Unknown request URL: {where}. {cure}", code="unknown_url"))
     if raised.status_code == 405:
-        allowed = ", ".join(sorted(_methods(request)))
+        allowed = ", ".join(sorted(_methods(request, request.url.path)))
         error: InhouseError = MethodNotAllowed(f"Not allowed: {where}. This URL takes {allowed}.")
         return error_reply(error, {"allow": allowed})
     error = InhouseError(str(raised.detail))
@@ -191,11 +193,11 @@ async def _framework_error(request: Request, raised: Exception) -> Response:
     return error_reply(error)
 
 
-def _methods(request: Request) -> set[str]:
+def _methods(request: Request, path: str) -> set[str]:
     """Every method that some route takes at this path."""
     found: set[str] = set()
     for route in routes(request.app):
-        match, _ = route.matches(request.scope)
+        match, _ = route.matches({**request.scope, "path": path})
         if match is not Match.NONE:
             found |= getattr(route, "methods", None) or set()
     return found

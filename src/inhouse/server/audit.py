@@ -33,7 +33,7 @@ PIECE = 1000
 def note(
     conn: Connection,
     who: Caller,
-    type: str,
+    type: audit.Type,
     target: str,
     details: Mapping[str, Any] | None = None,
     *,

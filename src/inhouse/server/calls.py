@@ -51,14 +51,15 @@ class Background:
     usage: list[UsageRow] = field(default_factory=list)
 
 
-def estimate(requests: Sequence[EngineRequest]) -> int:
-    """Tokens to reserve before the engine has counted."""
+def estimate(requests: Sequence[EngineRequest], context: int | None = None) -> int:
+    """Tokens to reserve before the engine has counted; of no request more than the context takes."""
     total = 0
     for r in requests:
         text = r.prompt or "".join(m.text for m in r.messages or ())
         prompt = len(r.tokens) if r.tokens else len(text) // CHARACTERS_A_TOKEN + 1
         asked = r.sampling.max_new_tokens
-        total += prompt + r.n * (TOKENS_IF_UNSAID if asked is None else asked)
+        tokens = prompt + r.n * (TOKENS_IF_UNSAID if asked is None else asked)
+        total += tokens if context is None else min(tokens, r.n * context)
     return total
 
 
@@ -105,7 +106,9 @@ class Call:
         now = time.monotonic()
         parties = self.caller.parties if background is None else self.caller.batch_parties
         try:
-            self._reserved = self.gw.meter.reserve(parties, estimate(requests), now)
+            self._reserved = self.gw.meter.reserve(
+                parties, estimate(requests, self.gw.relay.context(self.base)), now
+            )
         finally:
             request.state.reply_headers = self.gw.meter.headers(parties, now)
         places = sum(r.n for r in requests)

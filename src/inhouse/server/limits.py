@@ -164,9 +164,10 @@ class Account:
             ("tokens", self.tokens, min(tokens, self.limits.tokens)),
         ):
             if bucket.left < amount or not bucket.capacity:
+                wait_s = bucket.wait_for(amount)
                 return name, RateLimited(
-                    f"Over this {what}'s limit of {bucket.capacity} {name} a minute. Try again later.",
-                    retry_after_s=bucket.wait_for(amount),
+                    f"Over this {what}'s limit of {bucket.capacity} {name} a minute. Try again in {wait_s:.1f} s.",
+                    retry_after_s=wait_s,
                 )
         return None
 

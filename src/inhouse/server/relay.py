@@ -67,6 +67,10 @@ class Relay:
         engines = max(1, len(self._known.get(base, (0.0, []))[1]))
         return self.settings.max_running * engines, self.settings.max_queued * engines
 
+    def context(self, base: str) -> int | None:
+        """Tokens that a prompt and its answer may have together; None where no engine of the base is known."""
+        return max((replica.context for replica in self._known.get(base, (0.0, []))[1]), default=None)
+
     async def open(self, base: str, call: EngineCall) -> Channel:
         """A channel whose first frames have arrived. Tries all replicas, and restarted ones, for load_wait_s.
 

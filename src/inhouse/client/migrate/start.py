@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 from inhouse.client.http import Http
 from inhouse.client.job import Job
@@ -81,7 +82,14 @@ def _standing(before: list[Job], retry: bool) -> Job | None:
 
 
 def _start(http: Http, plan: JobPlan, attempt: int) -> Job:
-    """Uploads a plan's files and makes its job. The same plan and attempt give the same job, also when cut between."""
+    """Uploads a plan's files and makes its job. The same plan and attempt give the same job, also when cut between.
+
+    Raises ModelNotFound before anything is sent.
+    """
+    base = plan.base or ""
+    if "/" not in base:  # a folder or a hub id may be new to the server, which then registers it
+        with suppress(PermissionDenied):  # a key that may not look is told by the job itself
+            http.call("GET", f"/v1/models/{quote(base, safe='')}")
     files: dict[str, str] = {file.role: _upload(http, file) for file in plan.files}
     metadata = {**plan.body["metadata"], MARK: plan.mark}
     body = {**plan.body, "model": plan.base, "metadata": metadata, **files}

@@ -29,6 +29,11 @@ async def list_all(request: Request) -> Response:
     asked = body.query(request, ("after", "limit", *names, *(f"effective_at[{bound}]" for bound in _BOUNDS)))
     part = piece(asked)
     projects_, types, actors, targets = (listed(request, name) for name in _LISTS)
+    for type in types:
+        if type not in audit.TYPES:
+            raise InvalidRequest(
+                f"No act is called {type}. There are: {', '.join(audit.TYPES)}.", param="event_types"
+            )
     since, until = _between(asked)
     wanted = audit.Wanted(projects_, types, actors, targets, since, until)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
@@ -21,6 +21,39 @@ from inhouse.store.tables import audit, audit_head
 
 SERVER = "server"
 """The actor of what the server does by itself."""
+Type = Literal[
+    "api_key.created",
+    "api_key.deleted",
+    "base.registered",
+    "batch.cancelled",
+    "batch.created",
+    "fact.edited",
+    "fact.forgotten",
+    "fact.rolled_back",
+    "facts.added",
+    "file.deleted",
+    "job.cancelled",
+    "job.created",
+    "job.paused",
+    "job.resumed",
+    "model.deleted",
+    "pin.created",
+    "pin.deleted",
+    "project.archived",
+    "project.created",
+    "project.updated",
+    "rate_limit.updated",
+    "response.deleted",
+    "server.started",
+    "service_account.created",
+    "service_account.deleted",
+    "webhook.created",
+    "webhook.deleted",
+    "webhook.rotated",
+    "webhook.updated",
+]
+TYPES: tuple[Type, ...] = get_args(Type)
+"""What an act may be."""
 MOST_BREAKS = 100
 CHUNK = 1000
 
@@ -46,7 +79,7 @@ def add(
     conn: sa.Connection,
     *,
     actor: str,
-    type: str,
+    type: Type,
     target: str,
     now: float,
     project: str = "",
