@@ -53,6 +53,11 @@ def stops_within(made: House, secret: str, limit_s: float = 1.0) -> bool:
     return False
 
 
+def test_a_name_with_a_space_is_told_what_it_may_be(made: House) -> None:
+    refused = admin(made).post(PROJECTS, json={"name": "Shop Team"})
+    assert "name: use letters, digits, dots, dashes and underscores" in refused.json()["error"]["message"]
+
+
 def test_a_project_is_made_renamed_listed_and_archived(made: House) -> None:
     client = admin(made)
     project = client.post(PROJECTS, json={"name": "team"}).json()

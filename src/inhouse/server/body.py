@@ -145,6 +145,8 @@ def _refusal(error: ValidationError, model: type[RequestBody]) -> InvalidRequest
     if top in model.only_these:
         return UnsupportedParameter(f"{top}: this server honours only {model.only_these[top]}.", param=param)
     message = first["msg"].removeprefix("Value error, ")
+    if kind == "string_pattern_mismatch":  # all such are names
+        message = f"use letters, digits, dots, dashes and underscores ({first['ctx']['pattern']})"
     if not fitting:  # none of a union's branches has this type: it may be any of them
         others = [
             f["msg"].removeprefix("Input should be ") for f in branches[1:] if _steps(f["loc"]) == where
