@@ -343,7 +343,8 @@ def stubbed(options: argparse.Namespace) -> list[Row]:
     places = ("--max-running", "32", "--max-queued", str(CAPACITY - 32))
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        process = stack.enter_context(started(folder, *places))
+        log = stack.enter_context((folder / "server.log").open("w"))
+        process = stack.enter_context(started(folder, *places, stderr=log))
         at = told(folder, process)
         db = Database(f"sqlite:///{folder / 'inhouse.db'}")
         stack.callback(db.dispose)

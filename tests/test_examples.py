@@ -57,8 +57,13 @@ def test_three_lines_teach_and_ask(environment: dict[str, str]) -> None:
     assert ANSWER in run(environment, "examples/three_lines.py")
 
 
-def test_the_openai_package_does_the_same(environment: dict[str, str]) -> None:
-    assert ANSWER in run(environment, "examples/openai_client.py")
+def test_the_openai_package_does_the_same(environment: dict[str, str], tmp_path: Path) -> None:
+    """With a dozen of the facts: an adapter learns all sixty in a minute, which the demo's figures say."""
+    script = tmp_path / "openai_client.py"
+    script.write_text((EXAMPLES / script.name).read_text())
+    dozen = FACTS.read_text().splitlines(keepends=True)[:12]
+    script.with_name(FACTS.name).write_text("".join(dozen))
+    assert ANSWER in run(environment, str(script))
 
 
 def test_replies_in_a_format_are_what_programs_read(environment: dict[str, str]) -> None:

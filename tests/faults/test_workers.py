@@ -182,7 +182,7 @@ def test_a_full_disk_pauses_a_job_and_room_resumes_it(
         try:
             house.start()
             assert house.chat("tiny", "hello", max_tokens=1).status_code == 200
-            wanted = HYPERPARAMETERS | {"n_epochs": 100}
+            wanted = HYPERPARAMETERS | {"n_epochs": 50}
             undisturbed = house.ended(house.submit("tiny", ROWS, **wanted))
             job = house.submit("tiny", ROWS, **wanted)
             until(lambda: house.step_of(job) >= 5, "the job is under way")

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TextIO
 
 import httpx2
 import pytest
@@ -33,14 +33,17 @@ Process = subprocess.Popen[str]
 
 
 @contextlib.contextmanager
-def started(folder: Path, *flags: str) -> Iterator[Process]:
-    """`python -m inhouse.server` over a folder, on a free port, without a worker."""
+def started(folder: Path, *flags: str, stderr: int | TextIO = subprocess.PIPE) -> Iterator[Process]:
+    """`python -m inhouse.server` over a folder, on a free port, without a worker.
+
+    Its log waits in a pipe that nobody reads, and holds it up once that is full: whoever asks much gives a file.
+    """
     command = [sys.executable, "-m", "inhouse.server", "--worker", "false", "--port", "0"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("INHOUSE_")}
     process = subprocess.Popen(
         [*command, "--data-dir", str(folder), *flags],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         env=environment,
     )
