@@ -312,8 +312,9 @@ def silent(place: Place, content: str, count: int, **fields: Any) -> Row:
 # ── what one project's time tells of another's ────────────────────────────────────────────────────────────
 
 
-def told_by_time(place: Place, other_key: str, rounds: int = 100) -> Row:
-    """How well the time of B's request tells whether A has asked the same: an area under the curve; 0.5: not at all."""
+def told_by_time(place: Place, other_key: str, rounds: int = 1000) -> Row:
+    """How well the time of B's request tells whether A has asked the same: an area under the curve; 0.5: not at all.
+    Of 2,000 requests it strays by 0.013 (one sigma) where there is nothing to tell."""
     chance, samples = random.Random(5), {True: list[float](), False: list[float]()}
     with httpx2.Client(base_url=f"http://127.0.0.1:{place.port}", timeout=60, trust_env=False) as client:
 

@@ -254,7 +254,7 @@ def test_a_thousand_streams_at_once_end_well_or_are_turned_away_cleanly_and_none
         assert all(t.text == expected[i % 10] for i, t in enumerate(told) if t.status == 200)
         assert {(t.status, t.code, t.retry_after) for t in refused} <= {(503, "engine_overloaded", "1")}
         assert bool(refused) == (streams > max_queued + 32)
-        assert len(answered) >= min(streams, max_queued)
+        assert len(answered) >= min(streams, max_queued + 32)
         eventually(lambda: counted(there.made)[0] == 1 + len(answered), "every stream is counted once")
         _, prompt, made = counted(there.made)
         assert prompt - prompt_before == sum(t.usage[0] for t in answered)

@@ -210,7 +210,7 @@ def test_a_bundle_s_requests_count_as_waiting_one_by_one(world: World, tmp_path:
     with serving(engine, tmp_path, max_queued=3) as (_, path):
         found = asyncio.run(ask_bundle(path, *wanted))
     faults = [found[number].fault for number in range(6)]
-    assert [fault and fault.code for fault in faults] == [None] * 3 + ["engine_overloaded"] * 3
+    assert [fault and fault.code for fault in faults] == [None] * 4 + ["engine_overloaded"] * 2
 
 
 def test_a_caller_that_vanishes_takes_its_whole_bundle_along(world: World, tmp_path: Path) -> None:

@@ -303,8 +303,11 @@ class Listener:
         await connection.pump()
 
     def _crowd(self) -> EngineOverloaded | None:
-        """Why no further request may wait; None: one may."""
-        if len(self._connections) - self._engine.stats["running_requests"] < self._max_queued:
+        """Why no further request may wait; None: one may. Those for whom there is a free place do not wait, though the
+        step has not met them yet: of a crowd that comes in one moment all are here before any of them runs."""
+        now = self._engine.stats
+        free = self._engine.scheduler.max_running - now["running"]
+        if len(self._connections) - now["running_requests"] < self._max_queued + free:
             return None
         busy = f"{self._max_queued} requests are waiting for this engine. Try again shortly."
         return EngineOverloaded(busy, retry_after_s=1.0)
