@@ -6,11 +6,8 @@ import asyncio
 import json
 import logging
 import os
-import select
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -183,48 +180,3 @@ def test_control_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     with file.open("ab") as out:
         subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "server.log")], stdout=out, stderr=out)
     assert [p.name for p in tmp_path.iterdir()] == ["journal"] and file.stat().st_size > 10_000
-
-
-UNREAD = """
-import logging, sys, time
-from inhouse import logs
-logs.configure("info", "json", "server")
-if sys.argv[1] == "blocking":
-    logging.root.handlers = [logging.StreamHandler()]
-began = time.monotonic()
-for i in range(2000):
-    logging.getLogger("inhouse.x").info("line %d " + "x" * 80, i)
-print(time.monotonic() - began, flush=True)
-sys.stdin.readline()
-logging.getLogger("inhouse.x").info("last")
-"""
-
-
-def unread(how: str) -> tuple[float | None, list[str]]:
-    """A process whose log nobody reads for a while: what its lines took (None: over 3 s), and what was read later."""
-    command = [sys.executable, "-c", UNREAD, how]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout and process.stderr and process.stdin
-        is_done = select.select([process.stdout], [], [], 3.0 + 5.0 * (how == "patient"))[0]
-        took = float(process.stdout.readline()) if is_done else None
-        reading = ThreadPoolExecutor(1).submit(process.stderr.read)
-        time.sleep(0.2)
-        process.stdin.write("\n")
-        process.stdin.close()
-        return took, reading.result(30).splitlines()
-
-
-def test_a_log_that_nobody_reads_holds_no_process_up() -> None:
-    """Fault 42: lines are lost, their number is told, and the log goes on once it is read."""
-    took, said = unread("patient")
-    assert took is not None and took < 3.0
-    lost = 2000 - len(said[:-2])
-    told = [json.loads(line)["message"] for line in said]
-    assert told[-2:] == [f"{lost} lines of this log were lost: nobody read them", "last"] and lost > 1000
-
-
-def test_control_a_handler_that_waits_for_its_reader_waits_for_ever() -> None:
-    """Fault 42."""
-    took, said = unread("blocking")
-    assert took is None and len(said) == 2001

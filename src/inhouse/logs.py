@@ -11,8 +11,6 @@ import json
 import logging
 import os
 import re
-import select
-import stat
 import sys
 import threading
 import traceback
@@ -31,8 +29,6 @@ FIELDS = (*IDS, "key", "method", "path", "status", "duration_ms", "bytes_sent", 
 """What a line may hold beside its message: no other `extra` is written, so nothing gets in unnoticed."""
 FILE_BYTES = 8 * 2**20
 """A log file that we keep ourselves is turned over at this size, and one older part stays."""
-READER_PATIENCE_S = 0.1
-"""How long a line waits for whoever reads the log through a pipe, once; then lines are lost until it reads again."""
 MOST_CHARACTERS = 16_384
 """A message is cut here: one line must not fill a disk."""
 
@@ -83,11 +79,7 @@ def configure(
     if logging.root.handlers:
         return
     stream = sys.stderr
-    handler: logging.Handler = logging.StreamHandler(stream)
-    if file is not None and _is(file, stream):
-        handler = _OwnFile(file)
-    elif _is_pipe(stream):
-        handler = _Pipe()
+    handler = _OwnFile(file) if file is not None and _is(file, stream) else logging.StreamHandler(stream)
     lines = JsonLines if form_of(form, stream) == "json" else TextLines
     handler.setFormatter(lines(process, {"job": job} if job else {}))
     logging.basicConfig(level=level.upper(), handlers=[handler])
@@ -185,42 +177,6 @@ class _OwnFile(logging.StreamHandler[Any]):
         for descriptor in (1, 2):
             os.dup2(fresh, descriptor)
         os.close(fresh)
-
-
-class _Pipe(logging.Handler):
-    """Standard error that another process reads. Where it does not, lines are lost, and nobody waits for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lost = 0
-        self._ready = select.poll()
-        self._ready.register(2, select.POLLOUT)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self.lost:
-            words = "%d lines of this log were lost: nobody read them"
-            told = logging.LogRecord(__name__, logging.WARNING, "", 0, words, (self.lost,), None)
-            self.lost = 0 if self._takes(told, 0) else self.lost
-        if self.lost or not self._takes(record, READER_PATIENCE_S):
-            self.lost += 1
-
-    def _takes(self, record: logging.LogRecord, patience_s: float) -> bool:
-        """Writes a line, if the reader makes room for it in time. A pipe that is ready takes PIPE_BUF bytes at once."""
-        line = f"{self.format(record)}\n".encode(errors="replace")
-        with contextlib.suppress(OSError):  # the reader has gone
-            for start in range(0, len(line), select.PIPE_BUF):
-                if not self._ready.poll(patience_s * 1000):
-                    return False
-                os.write(2, line[start : start + select.PIPE_BUF])
-        return True
-
-
-def _is_pipe(stream: Any) -> bool:
-    """Whether the stream is standard error, and that a pipe which can be asked whether it takes more."""
-    try:
-        return stream.fileno() == 2 and stat.S_ISFIFO(os.fstat(2).st_mode) and hasattr(select, "poll")
-    except (OSError, ValueError):
-        return False
 
 
 def _is(file: Path, stream: Any) -> bool:
