@@ -207,7 +207,9 @@ def test_on_a_narrow_terminal_each_cell_has_a_line(
 
 def test_words_that_are_no_act_and_no_backup_are_told(there: House, tmp_path: Path) -> None:
     assert "api_key.created" in run("audit", "list", "--type", "key.created", code=1).stderr
-    assert "x.tar" in run("backup", str(tmp_path / "x.zip"), code=1).stderr and not [*tmp_path.glob("x*")]
+    for name in ("x.zip", "x.tar.gz", "x.TGZ"):
+        refused = run("backup", str(tmp_path / name), code=1).stderr
+        assert f"{tmp_path / 'x.tar'}," in refused and not [*tmp_path.glob("x*")]
 
 
 def test_the_audit_log_is_listed_verified_and_exported(there: House, tmp_path: Path) -> None:

@@ -210,6 +210,25 @@ def test_a_full_disk_pauses_a_job_and_room_resumes_it(
                 house.process.wait()
 
 
+def test_a_disk_that_is_full_before_a_job_begins_pauses_it_as_well(tmp_path: Path, tiny: Path) -> None:
+    """Fault 6: whatever a job writes first, the note of its device too, waits for room."""
+    with small_disk(tmp_path / "disk", 96) as disk:
+        house = House(disk / "data", [tiny], database_url=f"sqlite:///{tmp_path}/elsewhere.db")
+        try:
+            house.start()
+            assert house.chat("tiny", "hello", max_tokens=1).status_code == 200
+            file = house.upload(rows(2))
+            fill(disk / "ballast")
+            job = str(create(house, file, None)["id"])
+            until(lambda: house.job(job).get("x_state") == "paused: disk_full", "the job pauses")
+            (disk / "ballast").unlink()
+            assert house.ended(job)["status"] == "succeeded", house.output()
+        finally:
+            if house.process is not None and house.process.poll() is None:
+                house.process.kill()
+                house.process.wait()
+
+
 def test_a_job_that_kills_its_process_every_time_is_failed_as_crashed_and_the_queue_goes_on(
     own: House,
 ) -> None:

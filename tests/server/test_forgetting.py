@@ -152,6 +152,28 @@ def test_what_a_server_that_died_left_uncleared_the_next_one_clears(
         until(lambda: holding(tmp_path, CANARY) == [], "the next server clears")
 
 
+def test_what_a_batch_wrote_and_has_not_named_yet_scrubs_no_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole database would be written anew where nobody forgot anything."""
+    scrubbed: list[object] = []
+    monkeypatch.setattr(memory, "CLEAR_AGAIN_S", 0.05)  # a size: the test need not wait
+    monkeypatch.setattr(Database, "scrub", lambda self, tables: scrubbed.append(tables) or True)
+    with house(tmp_path) as made:
+        with made.db.write() as conn:
+            forgetting.clear_unless_used(conn, "d" * 64)
+
+        def is_cleared() -> bool:
+            with made.db.read() as conn:
+                return not forgetting.due(conn)
+
+        until(is_cleared, "the content that nobody named is cleared")
+        assert scrubbed == []
+        _, fact, _ = live(made)
+        made.client().delete(f"/v1/facts/{fact}")
+        assert scrubbed != [], "the control: a forgetting does"
+
+
 def test_an_upload_that_comes_while_its_content_is_forgotten_is_never_a_row_without_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

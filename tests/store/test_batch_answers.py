@@ -99,6 +99,19 @@ def test_files_of_answers_that_say_a_fact_are_forgotten_with_it(
     assert second.files == ("says-1",) and len(second.digests) == 1
 
 
+@pytest.mark.parametrize("damage", [b"{", b"[1]", b"{}", b'"\xff"', b'{"response": 5}'])
+def test_a_damaged_line_stands_in_no_forgetting_s_way_and_goes_with_it(
+    house: tuple[Database, Artifacts], bank: str, damage: bytes
+) -> None:
+    db, artifacts = house
+    fact, _ = add(db, bank, ask("one", "the telling answer"))
+    keep(house, "damaged", SAYS_NOT[0], damage)
+    keep(house, "not", SAYS_NOT[0])
+    with db.write() as conn:
+        facts.forget(conn, bank, fact.id, author="a", now=1.0, outputs=Outputs(artifacts))
+    assert left(db) == {"not"}
+
+
 def test_deleting_a_memory_forgets_the_files_of_what_it_answered(
     house: tuple[Database, Artifacts], bank: str
 ) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from inhouse.errors import LeaseLost
 from inhouse.jobs import queue
 from inhouse.schema import Event
+from inhouse.store import tables
 from inhouse.tune.loop import Step
 from inhouse.worker import report as module
 from inhouse.worker.report import FULL, Report
@@ -51,6 +53,10 @@ def test_a_job_that_floods_its_log_fills_it_and_no_more(
     said = [e.message for e in lines(shop, job)]
     assert (len(shop.log(job)) == MOST) is guarded
     assert (said[-1] == FULL) is guarded and said.count(FULL) == guarded
+    with shop.db.write() as conn:
+        conn.execute(tables.jobs.update().values(fence=tables.jobs.c.fence + 1))
+    with pytest.raises(LeaseLost):  # a log that is full tells whoever has lost the job, too
+        again.say("too late")
 
 
 def test_of_a_long_run_every_so_many_steps_are_written_and_the_last(shop: Workshop) -> None:

@@ -35,9 +35,10 @@ def backup(
 ) -> None:
     """Copy database and artifacts as they are at one moment; the server may run. Exit code 1 where something that
     rows name was lost before, and so is not in it."""
-    if to.suffix in PACKED:
+    if to.suffix.lower() in PACKED:
+        tar = to.with_suffix("") if to.stem.endswith(".tar") else to.with_suffix(".tar")
         raise InvalidRequest(
-            f"A backup is a folder or a .tar, not a {to.suffix}. Write it to {to.with_suffix('.tar')}, and pack that.",
+            f"A backup is a folder or a .tar, not a {to.suffix}. Write it to {tar}, and pack that.",
             param="to",
         )
     settings = _settings(data_dir, database_url)

@@ -7,6 +7,7 @@ the headers work unchanged.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -165,8 +166,11 @@ class Account:
         ):
             if bucket.left < amount or not bucket.capacity:
                 wait_s = bucket.wait_for(amount)
+                cure = (
+                    f"Try again in {math.ceil(wait_s)} s." if bucket.capacity else "Ask an admin to raise it."
+                )
                 return name, RateLimited(
-                    f"Over this {what}'s limit of {bucket.capacity} {name} a minute. Try again in {wait_s:.1f} s.",
+                    f"Over this {what}'s limit of {bucket.capacity} {name} a minute. {cure}",
                     retry_after_s=wait_s,
                 )
         return None

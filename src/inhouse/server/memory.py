@@ -174,10 +174,11 @@ class Clearing:
         if not due:
             return True
         self._drop_artifacts()
-        is_cleared = db.scrub(forgetting.TABLES)
-        if is_cleared:
+        of_database = [what for what in due if forgetting.is_of_database(what)]
+        is_cleared = not of_database or db.scrub(forgetting.TABLES)
+        if of_database and is_cleared:
             with db.write() as conn:  # only what was due before: the scrub may have missed what came since
-                forgetting.cleared(conn, [what for what in due if forgetting.is_of_database(what)])
+                forgetting.cleared(conn, of_database)
         return is_cleared
 
     def _drop_artifacts(self) -> None:

@@ -40,6 +40,7 @@ class Relay:
         self.refused = 0
         """Requests that found no place."""
         self._known: dict[str, tuple[float, list[Replica]]] = {}
+        self._contexts: dict[str, int] = {}
         self._open: set[Channel] = set()
         self._ended_by: InhouseError | None = None
 
@@ -68,8 +69,8 @@ class Relay:
         return self.settings.max_running * engines, self.settings.max_queued * engines
 
     def context(self, base: str) -> int | None:
-        """Tokens that a prompt and its answer may have together; None where no engine of the base is known."""
-        return max((replica.context for replica in self._known.get(base, (0.0, []))[1]), default=None)
+        """Tokens that a prompt and its answer may have together; None until an engine of the base has been known."""
+        return self._contexts.get(base)
 
     async def open(self, base: str, call: EngineCall) -> Channel:
         """A channel whose first frames have arrived. Tries all replicas, and restarted ones, for load_wait_s.
@@ -120,6 +121,8 @@ class Relay:
                 ("engines", base), lambda conn: replicas.ready_for(conn, base), keep=bool
             )
             self._known[base] = (time.monotonic() + REPLICA_CACHE_S, found)
+            if found:
+                self._contexts[base] = max(replica.context for replica in found)
         return found
 
     async def stats(self, base: str) -> list[dict[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,20 +17,20 @@ from inhouse.store.records import files, idempotency, webhooks
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 3600.0
+SWEEPS: dict[str, Callable[[Connection], object]] = {
+    "idempotency keys": lambda conn: idempotency.sweep(conn, clock(conn)),
+    "files": files.sweep,
+    "deliveries": lambda conn: webhooks.sweep(conn, clock(conn)),
+}
+"""Each in a transaction of its own."""
 
 
 async def keep_swept(store: StoreThreads) -> None:
     """Now, and every hour. A store that fails is asked again then."""
     while True:
-        try:
-            await store.write(_sweep)
-        except (InhouseError, SQLAlchemyError) as error:
-            log.warning("what is over could not be swept: %s", type(error).__name__)
+        for what, sweep in SWEEPS.items():
+            try:
+                await store.write(sweep)
+            except (InhouseError, SQLAlchemyError) as error:
+                log.warning("%s that are over could not be swept: %s", what, type(error).__name__)
         await asyncio.sleep(SWEEP_EVERY_S)
-
-
-def _sweep(conn: Connection) -> None:
-    now = clock(conn)
-    idempotency.sweep(conn, now)
-    files.sweep(conn)
-    webhooks.sweep(conn, now)

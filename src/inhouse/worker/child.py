@@ -66,10 +66,8 @@ def main(job_id: str, fence: int, note: Path | None = None) -> int:
     scratch = settings.scratch_dir / job_id
     context = Context(settings, db, Artifacts(settings.artifacts_dir), job, fence, scratch)
     try:
-        if note is not None:
-            device_note.same_device(settings.device, note)
         with logs.about(project=job.project):
-            _run(context)
+            _run(context, note)
     except LeaseLost:
         log.info("%s: the claim has passed on; stopping", job_id)
         return ends.DONE
@@ -136,12 +134,14 @@ def _is_over(context: Context) -> bool:
         return False
 
 
-def _run(context: Context) -> None:
+def _run(context: Context, note: Path | None) -> None:
     """Runs the task; where a disk is full it waits, and begins again from the last checkpoint."""
     times = 0
     while True:
         try:
             with storage_full():
+                if note is not None:
+                    device_note.same_device(context.settings.device, note)
                 context.scratch.mkdir(parents=True, exist_ok=True)
             TASKS[context.job.kind](context)
             return

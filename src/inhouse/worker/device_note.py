@@ -7,6 +7,7 @@ days with nobody told. It knows labels of devices, and no job.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from inhouse import device as devices
@@ -21,7 +22,7 @@ class NoSuchDevice(InvalidRequest):
 
 def same_device(setting: str, note: Path) -> None:
     """Writes down which device the setting means here, if nobody has. Raises DeviceLost if it means another now, or
-    none any more, and NoSuchDevice if it never meant one."""
+    none any more, NoSuchDevice if it never meant one, and OSError where the note cannot be written."""
     try:
         found = devices.pick(setting).label
     except InvalidRequest as e:
@@ -31,9 +32,9 @@ def same_device(setting: str, note: Path) -> None:
             ) from e
         raise devices.DeviceLost(e.message) from e
     note.parent.mkdir(parents=True, exist_ok=True)
-    fresh = note.with_name(f"{note.name}.{os.getpid()}")
-    fresh.write_text(found, encoding="utf-8")
+    fresh = note.with_name(f"{note.name}.{os.getpid()}.{threading.get_ident()}")
     try:
+        fresh.write_text(found, encoding="utf-8")
         os.link(fresh, note)  # the first of several that start at once decides
     except FileExistsError:
         before = note.read_text(encoding="utf-8")
@@ -42,4 +43,4 @@ def same_device(setting: str, note: Path) -> None:
                 f"This worker's jobs ran on {before}, which is gone: {found} is what is left, and nobody asked for it."
             ) from None
     finally:
-        fresh.unlink()
+        fresh.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from inhouse.errors import StoreBusy
 from inhouse.schema import Event
+from inhouse.store import fence as fences
 from inhouse.store.db import Database
 from inhouse.store.records import jobs as records
 from inhouse.tune.loop import Step
@@ -125,6 +126,8 @@ class Report:
     def _put(self, lines: Sequence[Line]) -> None:
         """Writes lines as far as there is room, and in the last place that it is full."""
         if self._left == 0:
+            with self._db.read() as conn:
+                fences.require(conn, self._job, self._fence)
             return
         with self._db.write() as conn:
             now = self._db.clock(conn)
@@ -137,7 +140,7 @@ class Report:
         self._left = max(0, left - len(lines))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The numbers of every step, in order, from all attempts: a step run again counts as it went last."""
+        """The numbers of every written step, in order, from all attempts: a step run again counts as it went last."""
         self.flush()
         steps: dict[int, dict[str, Any]] = {}
         after = None

@@ -30,10 +30,13 @@ class Sought:
     """Folded texts of a fact (`forgetting.needles`); None: whatever the memory answered is to go."""
 
     def is_in(self, line: bytes) -> bool:
-        """Whether this line of a file of answers is one of them."""
-        answer = json.loads(line)
-        body = (answer["response"] or {}).get("body") or {}
-        is_memory_s = (body.get("x_memory") or {}).get("model") in self.models
+        """Whether this line of a file of answers is one of them. One that is damaged may be any, so it is."""
+        try:
+            answer = json.loads(line)
+            body = (answer["response"] or {}).get("body") or {}
+            is_memory_s = (body.get("x_memory") or {}).get("model") in self.models
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return True
         if self.needles is None:
             return is_memory_s
         said = forgetting.folded_texts(answer)
