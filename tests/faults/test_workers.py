@@ -35,20 +35,17 @@ def create(house: House, file: str, key: str | None, epochs: int = 1) -> dict[st
         return dict(client.post("/v1/fine_tuning/jobs", json=body, headers=headers).json())
 
 
-@pytest.mark.parametrize("is_loaded", [False, True], ids=["idle", "loaded"])
-def test_kill_9_of_the_server_loses_nothing_that_was_acknowledged(is_loaded: bool, own: House) -> None:
+def test_kill_9_of_the_server_loses_nothing_that_was_acknowledged(own: House) -> None:
     """Fault 1: jobs, files and keys are all there after a restart, and a retry under the same key makes nothing new."""
     own.start()
     done = own.ended(own.submit("tiny", rows(2), n_epochs=1))
     key = own.call("POST", "/v1/x/keys", json={"name": "kept"}).json()["key"]
     file = own.upload(rows(2))
     retried = create(own, file, "one")
-    running = own.submit("tiny", ROWS, **HYPERPARAMETERS) if is_loaded else None
-    readers: list[Reader] = []
-    if running:
-        until(lambda: own.step_of(running) >= 5, "the job is under way")
-        readers = [Reader(own) for _ in range(3)]
-        until(lambda: all(reader.begun.is_set() for reader in readers), "streams are under way")
+    running = own.submit("tiny", ROWS, **HYPERPARAMETERS)
+    until(lambda: own.step_of(running) >= 5, "the job is under way")
+    readers = [Reader(own) for _ in range(3)]
+    until(lambda: all(reader.begun.is_set() for reader in readers), "streams are under way")
     assert own.process is not None
     below = descendants(own.process.pid)
     own.kill()
@@ -66,8 +63,7 @@ def test_kill_9_of_the_server_loses_nothing_that_was_acknowledged(is_loaded: boo
         "the control: without the key it is a job of its own"
     )
     assert own.ended(str(retried["id"]))["status"] == "succeeded"
-    if running:
-        assert own.ended(running)["status"] == "succeeded", own.output()
+    assert own.ended(running)["status"] == "succeeded", own.output()
     assert own.chat(done["fine_tuned_model"], "q0?").status_code == 200
 
 

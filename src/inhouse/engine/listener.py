@@ -90,7 +90,7 @@ class Listener:
         idle_reader_s: float,
     ) -> None:
         self._path = path
-        self._engine = engine  # only its intake and its stats, which any thread may use
+        self._engine = engine  # only its intake, its stats and its size, which any thread may use
         self._inbox = inbox
         self._max_queued = max_queued
         self._idle_reader_s = idle_reader_s
