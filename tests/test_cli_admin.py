@@ -207,6 +207,8 @@ def test_on_a_narrow_terminal_each_cell_has_a_line(
 
 def test_words_that_are_no_act_and_no_backup_are_told(there: House, tmp_path: Path) -> None:
     assert "api_key.created" in run("audit", "list", "--type", "key.created", code=1).stderr
+    assert "noted must be a head" in run("audit", "verify", "--noted", "5:abcd", code=1).stderr
+    assert "There is no folder" in run("audit", "export", "--out", str(tmp_path / "no" / "x"), code=1).stderr
     for name in ("x.zip", "x.tar.gz", "x.TGZ"):
         refused = run("backup", str(tmp_path / name), code=1).stderr
         assert f"{tmp_path / 'x.tar'}," in refused and not [*tmp_path.glob("x*")]

@@ -18,6 +18,8 @@ from inhouse.cli import app
 from inhouse.client.client import Client
 from inhouse.client.migrate import download, read_folder, start
 from inhouse.client.migrate.plan import MARK
+from inhouse.client.migrate.report import MODELS, Migration
+from inhouse.errors import InvalidRequest
 from tests.client.openai_things import KEY, MINI, ROWS, OpenAI, folder, job, lines
 from tests.server.house import House
 
@@ -116,6 +118,23 @@ def test_a_base_that_is_not_there_is_told_of_its_jobs_and_the_others_start(clien
     assert [made.state(plan) for plan in made.plans] == ["not started", "started"]
     assert "no-such-base" in made.why(made.plans[0])[0]
     assert not made.is_whole
+
+
+def test_the_table_of_names_keeps_what_earlier_runs_wrote(client: Client, old: Path) -> None:
+    """Code in production reads it: neither a dry run, nor a part, nor a typo takes a name away."""
+    table = old / MODELS
+    table.write_text('{"ft:gpt:a": "ft:seedling:a"}')
+    made = client.migrate_openai(old, base="no-such-base")
+    Migration(made.folder, made.plans).write()
+    assert json.loads(table.read_text()) == {"ft:gpt:a": "ft:seedling:a"}
+    table.write_text("[")
+    with pytest.raises(InvalidRequest, match="not a JSON object of names"):
+        client.migrate_openai(old, base="no-such-base")
+
+
+def test_a_base_for_a_model_that_no_job_is_of_is_told(client: Client, old: Path) -> None:
+    with pytest.raises(InvalidRequest, match="no-such-model, which --base names"):
+        client.migrate_openai(old, bases={"no-such-model": "seedling"})
 
 
 def test_nothing_is_sent_for_a_base_that_is_not_there(client: Client, old: Path) -> None:

@@ -44,7 +44,8 @@ def test_an_unknown_url_and_a_wrong_method_are_told_apart(served: House) -> None
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_url")
     assert client.post("/v1/fine_tuning/jobs/x/explode").json()["error"]["code"] == "unknown_url"
     without_v1 = client.post("/chat/completions", json={}).json()["error"]["message"]
-    assert "/v1/chat/completions: end base_url with /v1" in without_v1
+    assert "/v1/chat/completions: end base_url with one /v1" in without_v1
+    assert "It is /v1/models:" in client.get("/v1/v1/models").json()["error"]["message"]
     wrong = client.put("/v1/models/seedling")
     assert wrong.status_code == 405
     assert wrong.headers["allow"] == "DELETE, GET"

@@ -105,6 +105,10 @@ def export(
     """Write the whole log to a JSONL file, which `inhouse audit verify FILE` checks anywhere."""
     if to.exists() and not force:
         raise InvalidRequest(f"{to} is there already. Name another with --out, or add --force.", param="out")
+    if not to.absolute().parent.is_dir():
+        raise InvalidRequest(
+            f"There is no folder {to.parent}. Make it, or name another with --out.", param="out"
+        )
     with connect() as client:
         head = client.admin.export_audit(to)
     if speaks_json(as_json):

@@ -42,6 +42,11 @@ def backup(
             param="to",
         )
     settings = _settings(data_dir, database_url)
+    if to.resolve().is_relative_to(settings.data_dir.resolve()):
+        raise InvalidRequest(
+            f"{to} lies in the data folder {settings.data_dir}, and would be lost with it. Name a place elsewhere.",
+            param="to",
+        )
     from inhouse.store import backup
     from inhouse.store.artifacts import Artifacts
 
@@ -106,7 +111,8 @@ def verify(
     else:
         for line in wrong:
             out.print(line, style="red", markup=False, soft_wrap=True)
-        counts = f"{about['rows']:,} rows, {about['artifacts']:,} artifacts"
+        unit = "artifacts" if file is None else "files of artifacts"
+        counts = f"{about['rows']:,} rows, {about['artifacts']:,} {unit}"
         verdict = "whole" if not wrong else f"not whole: {len(wrong)} faults"
         out.print(f"{what}: {counts}, {verdict}.", markup=False, soft_wrap=True)
     if wrong:
@@ -140,7 +146,7 @@ def _tell(summary: Summary, what: str, as_json: bool) -> None:
         json_line(dataclasses.asdict(summary))
     else:
         out.print(
-            f"{what}: {summary.rows:,} rows, {summary.artifacts:,} artifacts, {summary.bytes:,} bytes.",
+            f"{what}: {summary.rows:,} rows, {summary.artifacts:,} files of artifacts, {summary.bytes:,} bytes.",
             markup=False,
             soft_wrap=True,
         )

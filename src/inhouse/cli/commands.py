@@ -294,9 +294,13 @@ def jobs(
                 for job in found:
                     json_line(_job_line(job))
                 return
-            rows = (
+            rows = [
                 [j.id, _state(j), j.base, j.model_name or j.error or "", when(j.created_at)] for j in found
-            )
+            ]
+            if not rows:
+                err.print(
+                    "No jobs. Another project's are shown to its own keys: INHOUSE_API_KEY.", style="dim"
+                )
             table(("job", "state", "base", "model or error", "since"), rows)
             return
         job = client.job(id)

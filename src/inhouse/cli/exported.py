@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,10 @@ def _head_in(file: Path) -> Head:
             return Head(**said)
     except (KeyError, TypeError):
         pass
-    raise InvalidRequest(f"{file} has no head in its last line, so its end is missing.", param="file")
+    raise InvalidRequest(
+        f"{file} has no head in its last line: its end is missing, or it is no export of an audit log.",
+        param="file",
+    )
 
 
 def _acts_in(file: Path) -> Iterator[Act]:
@@ -68,8 +72,8 @@ def _no_act(file: Path, number: int) -> InvalidRequest:
 
 def _head(text: str) -> Head:
     seq, _, hash = text.partition(":")
-    if not seq.isdecimal() or not hash:
+    if not seq.isdecimal() or not re.fullmatch("[0-9a-f]{64}", hash):
         raise InvalidRequest(
-            f"--noted {text} is no head. Give one as `inhouse audit verify` prints it.", param="noted"
+            f"--noted {text} is no head. Give one as `inhouse audit verify` prints it, whole.", param="noted"
         )
     return Head(int(seq), hash)

@@ -86,6 +86,10 @@ def openai(
                 on_news=_say,
             )
     _tell(made, brought, as_json)
+    if dry_run:
+        _say(
+            "Nothing was sent, and no server was asked: whether it has the base is seen when the jobs start."
+        )
     if brought or not made.is_whole:
         raise typer.Exit(1)
 

@@ -40,8 +40,10 @@ def usage(
     groups = [_group(name.strip()) for name in by.split(",") if name.strip()]
     end = None if until is None else _day("--until", until) + timedelta(days=1)
     start = _day("--since", since) if since else min(end or _today(), _today()) - timedelta(days=USUAL_DAYS)
-    if end is not None and start >= end:
-        raise InvalidRequest(f"--since {since} is after --until {until}.", param="since")
+    if start >= (end or _today() + timedelta(days=1)):
+        raise InvalidRequest(
+            f"--since {since} is after {f'--until {until}' if until else 'today'}.", param="since"
+        )
     with connect() as client:
         found = client.admin.usage(
             since=start.timestamp(),

@@ -181,8 +181,9 @@ async def _framework_error(request: Request, raised: Exception) -> Response:
     assert isinstance(raised, HTTPException)
     where = f"{request.method} {request.url.path}"
     if raised.status_code == 404:
-        known = f"/v1{request.url.path}"
-        cure = f"It is {known}: end base_url with /v1." if _methods(request, known) else "Check the path."
+        path = request.url.path
+        likely = next((p for p in (f"/v1{path}", path.removeprefix("/v1")) if _methods(request, p)), None)
+        cure = f"It is {likely}: end base_url with one /v1." if likely else "Check the path."
         return error_reply(NotFound(f"Unknown request URL: {where}. {cure}", code="unknown_url"))
     if raised.status_code == 405:
         allowed = ", ".join(sorted(_methods(request, request.url.path)))

@@ -6,6 +6,7 @@ a reply or what a fact says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -113,9 +114,9 @@ def wire(act: Act) -> dict[str, Any]:
 def noted_head(text: str) -> Head:
     """A head as `verify` prints it. Raises InvalidRequest."""
     seq, _, hash = text.partition(":")
-    if not (seq.isascii() and seq.isdigit() and len(seq) < 19 and hash.isalnum()):
+    if not (seq.isascii() and seq.isdigit() and len(seq) < 19 and re.fullmatch("[0-9a-f]{64}", hash)):
         raise InvalidRequest(
-            "noted must be a head as `inhouse audit verify` prints it: a number, a colon and a hash.",
+            "noted must be a head as `inhouse audit verify` prints it: a number, a colon and a hash of 64 characters.",
             param="noted",
         )
     return Head(int(seq), hash)

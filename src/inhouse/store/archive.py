@@ -132,7 +132,7 @@ def manifest_of(archive: Reader) -> dict[str, Any]:
         return dict(json.loads(body))
     except (KeyError, OSError, ValueError) as e:
         raise BadCheckpoint(
-            "The backup has no manifest, or a damaged one: it was cut while it was made, or changed since. "
+            "It has no manifest, or a damaged one: it is no backup, was cut while it was made, or changed since. "
             "Take another one.",
             code="corrupt_backup",
         ) from e

@@ -134,9 +134,17 @@ def plan(
     if not folder.jobs:
         raise InvalidRequest(
             f"{folder.path} describes no tuning job. Put them there as JSON, as job.model_dump_json() prints them; "
-            "for a file of rows alone there is: inhouse tune FILE",
+            "for a file of rows alone there is: inhouse tune FILE"
+            + "".join(f"\n{p}" for p in folder.problems),
             param="folder",
         )
+    models = sorted({str(job.get("model") or "") for job in folder.jobs})
+    for old in choices.bases:
+        if old not in models:
+            raise InvalidRequest(
+                f"No job of {folder.path} is of the model {old}, which --base names. They are of {', '.join(models)}.",
+                param="base",
+            )
     known = {str(job["id"]) for job in folder.jobs}
     for id in sorted(choices.jobs - known):
         raise InvalidRequest(f"{folder.path} describes no job {id}.", param="job")

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from inhouse.client.migrate.folder import OURS, Folder
 from inhouse.client.migrate.plan import FilePlan, JobPlan
+from inhouse.errors import InvalidRequest
 
 State = Literal["left out", "not started", "ready", "started", "succeeded", "failed", "cancelled"]
 
@@ -88,12 +89,17 @@ class Migration:
         return [text for text in told if text]
 
     def write(self, folder: Path | None = None) -> Path:
-        """The report, its record and the table of names, each whole or not at all. Returns the report's path."""
+        """The report, its record and the table of names, each whole or not at all. Returns the report's path.
+
+        Names that an earlier run wrote stay: code looks models up in that table. A dry run leaves it alone.
+        """
         where = folder or self.folder.path
         where.mkdir(parents=True, exist_ok=True)
         _put(where / REPORT, self.to_markdown())
         _put(where / RECORD, json.dumps(self.to_object(), ensure_ascii=False, indent=2) + "\n")
-        _put(where / MODELS, json.dumps(self.models, ensure_ascii=False, indent=2) + "\n")
+        if self.server:
+            names = {**_names(where / MODELS), **self.models}
+            _put(where / MODELS, json.dumps(names, ensure_ascii=False, indent=2) + "\n")
         return where / REPORT
 
     def to_object(self) -> dict[str, Any]:
@@ -245,6 +251,19 @@ class Migration:
             "model = MODELS.get(model, model)\n"
             "```"
         )
+
+
+def _names(path: Path) -> dict[str, str]:
+    """The table as it lies there. Raises InvalidRequest for one that somebody else has written over."""
+    if not path.exists():
+        return {}
+    try:
+        return {str(old): str(new) for old, new in json.loads(path.read_bytes()).items()}
+    except (ValueError, AttributeError):
+        raise InvalidRequest(
+            f"{path} is not a JSON object of names. Mend it, or move it away and run this again.",
+            param="folder",
+        ) from None
 
 
 def _put(path: Path, text: str) -> None:

@@ -92,11 +92,11 @@ def upgrade(
 ) -> None:
     """Run Alembic's revisions up to `to` in this transaction. `earlier`: the revision that a database from before
     Alembic stands at, which is written down first."""
+    # It would tell of its plugins, and of transactions that it does not make here: ours is around all of it.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    # It would tell of transactions that it does not make here: ours is around all of it.
-    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
     scripts = ScriptDirectory(str(folders[0]), version_locations=[str(folder) for folder in folders])
     context = MigrationContext.configure(
         conn, opts={"fn": lambda heads, context: scripts._upgrade_revs(to, heads)}

@@ -46,8 +46,10 @@ def ensure(conn: sa.Connection, name: str, now: float) -> str:
 
 def add(conn: sa.Connection, name: str, now: float) -> ProjectRow:
     """A new project. Raises Conflict when one has this name."""
-    if by_name(conn, name) is not None:
-        raise Conflict(f"There is a project {name!r} already. Choose another name.", param="name")
+    known = by_name(conn, name)
+    if known is not None:
+        which = "an archived project" if known.archived_at else "a project"
+        raise Conflict(f"There is {which} {name!r} already. Choose another name.", param="name")
     return get(conn, ensure(conn, name, now))
 
 
