@@ -229,7 +229,7 @@ def _serving(settings: Settings, db: Database, limits: Limits | None) -> Iterato
         yield server
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)  # at the end of thousands of tests the collector alone takes a process seconds
         listener.close()
         db.dispose()
         assert not thread.is_alive()

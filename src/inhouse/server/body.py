@@ -115,6 +115,8 @@ def query(request: Request, known: Iterable[str]) -> dict[str, str]:
     return dict(request.query_params)
 
 
+IN_WORDS = {r"^[A-Za-z0-9_.\-]+$": "use letters, digits, dots, dashes and underscores"}
+"""What a pattern asks for, for people."""
 _UNION_BRANCH = re.compile(r"^(str|int|float|bool|none|null)$|[\[\]()-]|^[A-Z]")
 
 
@@ -145,8 +147,8 @@ def _refusal(error: ValidationError, model: type[RequestBody]) -> InvalidRequest
     if top in model.only_these:
         return UnsupportedParameter(f"{top}: this server honours only {model.only_these[top]}.", param=param)
     message = first["msg"].removeprefix("Value error, ")
-    if kind == "string_pattern_mismatch":  # all such are names
-        message = f"use letters, digits, dots, dashes and underscores ({first['ctx']['pattern']})"
+    if kind == "string_pattern_mismatch":
+        message = IN_WORDS.get(first["ctx"]["pattern"], message)
     if not fitting:  # none of a union's branches has this type: it may be any of them
         others = [
             f["msg"].removeprefix("Input should be ") for f in branches[1:] if _steps(f["loc"]) == where
