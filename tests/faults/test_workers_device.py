@@ -151,7 +151,7 @@ def test_an_error_of_a_device_is_told_from_an_error_of_a_job(error: Exception, i
 
 
 WIDE = {"hidden_size": 256, "intermediate_size": 4096, "num_attention_heads": 4, "num_key_value_heads": 4}
-ROOM_BYTES = 640 * 2**20
+ROOM_BYTES = 550 * 2**20
 """Enough for half of what the job would hold at once, and not for all of it."""
 
 
