@@ -44,6 +44,14 @@ from inhouse.worker.tasks import TASKS
 
 log = logging.getLogger(__name__)
 
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "could not create a primitive",
+    "could not create a memory",
+)
+"""What allocators say; the last two are of matrix products on a processor, which have no word for the reason."""
+
 
 def main(job_id: str, fence: int, note: Path | None = None) -> int:
     """Runs one job to its end."""
@@ -201,7 +209,7 @@ def _fault(error: Exception) -> JobFault:
 
 def _is_out_of_memory(error: Exception) -> bool:
     said = str(error)
-    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
+    return isinstance(error, MemoryError) or any(words in said for words in OUT_OF_MEMORY)
 
 
 if __name__ == "__main__":
