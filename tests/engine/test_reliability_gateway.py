@@ -271,7 +271,7 @@ def test_a_thousand_streams_at_once_end_well_or_are_turned_away_cleanly_and_none
 def test_usage_that_the_store_refuses_for_a_while_is_not_lost(
     own: World, tmp_path: Path, guarded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not guarded:
+    if not guarded:  # the control: what could not be written is gone
         monkeypatch.setattr("inhouse.server.app.UsageLog", Forgetful)
     with whole(tmp_path, own) as there:
         is_busy = threading.Event()

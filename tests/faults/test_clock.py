@@ -21,7 +21,7 @@ from inhouse.jobs import batches, deliveries, queue
 from inhouse.rows.formats import _seconds as moment
 from inhouse.schema import Job
 from inhouse.server.limits import month_start
-from inhouse.store import fence, ids, tables
+from inhouse.store import fence, tables
 from inhouse.store.db import Database
 from inhouse.store.migrations import migrate
 from inhouse.store.records import batches as batch_records
@@ -29,6 +29,7 @@ from inhouse.store.records import jobs as records
 from inhouse.store.records import webhooks
 from tests.faults.other_clock import OtherClock
 from tests.house.house import House, rows, until
+from tests.queued import submitted
 
 HOUR_S = 3600
 LEASE_S = 2.0
@@ -39,19 +40,6 @@ db.lease_now = lambda conn: sqlalchemy.literal(time.time(), sqlalchemy.Double)
 """
 """The control: leases by the time of day."""
 WORKER = "import sys; from inhouse.worker.main import main; sys.exit(main())"
-
-
-def submitted(db: Database) -> str:
-    job = Job(
-        id=ids.new("ftjob"),
-        project="default",
-        kind="tune",
-        state="queued",
-        spec={"base": "none", "training": "0" * 64},
-        created_at=1.0,
-    )
-    queue.submit(db, job)
-    return job.id
 
 
 def job_of(db: Database, job_id: str) -> Job:
@@ -123,7 +111,7 @@ def test_a_worker_whose_clock_is_an_hour_off_steals_nothing(
     off_by_s: int, store: Database, database_url: str, tmp_path: Path
 ) -> None:
     """Fault 13: another's job stays its own, whatever the new worker thinks the time is."""
-    job_id = submitted(store)
+    job_id = submitted(store).id
     mine = queue.claim(store, "honest", ("tune",), 60.0)
     assert mine is not None and mine.id == job_id
     process = worker_of(OtherClock(tmp_path, off_by_s), database_url, tmp_path / "data")
@@ -146,7 +134,7 @@ def test_by_the_time_of_day_a_worker_an_hour_ahead_does_steal(
         monkeypatch.setattr(module, "lease_now", time_of_day)
     store = Database(sqlite_url)
     migrate(store)
-    job_id = submitted(store)
+    job_id = submitted(store).id
     assert queue.claim(store, "honest", ("tune",), 60.0) is not None
     clock = OtherClock(tmp_path, HOUR_S)
     process = worker_of(clock, sqlite_url, tmp_path / "data", by_time_of_day=True)
@@ -162,7 +150,7 @@ def test_a_job_is_not_stuck_with_a_worker_whose_clock_was_an_hour_off(
     off_by_s: int, store: Database, database_url: str, tmp_path: Path
 ) -> None:
     """Fault 13: once that worker is dead, its lease is over as soon as any other's would be."""
-    job_id = submitted(store)
+    job_id = submitted(store).id
     process = worker_of(OtherClock(tmp_path, off_by_s), database_url, tmp_path / "data")
     try:
         until(lambda: job_of(store, job_id).fence == 1, "the worker has the job", 20)
